@@ -1,0 +1,60 @@
+# Run `make` to see what it can do.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+NOTEBOOKS ?= notebooks/*.ipynb
+# JupyterLab refuses to run as root, as containers do, unless it is told that this is meant.
+LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
+
+# The kernel named python3 is the one in .venv, whatever else is installed on the machine.
+export JUPYTER_PREFER_ENV_PATH = 1
+# What is tested or stored draws no progress bars and asks no server for anything.
+test notebooks: export CI = true
+test notebooks: export HF_HUB_OFFLINE = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test lint notebooks html model evaluate clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+lab: $(INSTALLED) ## Install what is needed, once, and open the first notebook in JupyterLab
+	@echo "Opening notebooks/00_start_here.ipynb in JupyterLab; Ctrl-C here ends it."
+	@$(BIN)/jupyter lab $(LAB_FLAGS) notebooks/00_start_here.ipynb
+
+test: lint ## Check everything: style, units, docstrings' examples, every notebook's outputs
+	@$(BIN)/pytest
+	@$(BIN)/pytest --nbval --nbval-current-env --durations=10 $(NOTEBOOKS)
+
+lint: $(INSTALLED) ## Check style, notebooks included
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+notebooks: $(INSTALLED) ## Run the notebooks again and store their outputs (NOTEBOOKS=... for one)
+	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+
+html: $(INSTALLED) ## Write the notebooks as web pages into build/html
+	@$(BIN)/jupyter nbconvert --to html --output-dir build/html $(NOTEBOOKS)
+
+model: $(INSTALLED) ## Train the embedded models from nothing (ARGS="--device cuda" and more)
+	@$(BIN)/python -m training $(ARGS)
+
+evaluate: $(INSTALLED) ## Measure the embedded models and write their model card
+	@$(BIN)/python -m training.evaluate $(ARGS)
+
+clean: ## Remove what these commands made: .venv, build and caches
+	@rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo \
+		"Python 3.11 or newer is needed: install it, then 'make PYTHON=python3.11 $(MAKECMDGOALS)'."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo \
+		"Python's venv is missing: install it, on Debian and Ubuntu with 'sudo apt-get install python3-venv'."; exit 1; }
+	@echo "Installing the tutorial into .venv: a few minutes, and only this once."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[test,training]'
+	@touch $@

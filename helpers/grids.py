@@ -1,0 +1,172 @@
+"""Lay pictures out in a grid, show them with alt text, and tell how far apart two of them are."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from math import ceil, isqrt, sqrt
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageStat
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def image_grid(
+    images: Sequence[Image.Image],
+    rows: int | None = None,
+    cols: int | None = None,
+    labels: Sequence[object] | None = None,
+) -> Image.Image:
+    """Lay pictures of one size out in rows, each with its label below it.
+
+    Args:
+        images: W x H pixels each, in reading order.
+        rows, cols: what is not given is worked out; with neither, the grid is near square.
+        labels: one for each picture (a seed, a number of steps, seconds); wrapped to its width.
+
+    Returns:
+        An RGB picture of cols * W pixels across; white where there is no picture.
+
+    Raises:
+        ValueError: the number of pictures does not fit the grid, that of labels does not fit the
+            pictures, or the pictures differ in size.
+
+    Example:
+        >>> squares = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green", "blue")]
+        >>> image_grid(squares).size
+        (192, 64)
+        >>> image_grid(squares, cols=1, labels=["seed 0", "seed 1", "seed 2"]).width
+        64
+    """
+    rows, cols = _grid_shape(len(images), rows, cols)
+    sizes = {image.size for image in images}
+    if len(sizes) > 1:
+        raise ValueError(f"Pictures in a grid must be of one size, not {sorted(sizes)}.")
+    width, height = sizes.pop()
+    captions = _draw_labels(labels, len(images), width)
+    cell_height = height + captions[0].height
+    grid = Image.new("RGB", (cols * width, rows * cell_height), "white")
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        x, y = index % cols * width, index // cols * cell_height
+        grid.paste(image.convert("RGB"), (x, y))
+        grid.paste(caption, (x, y + height))
+    return grid
+
+
+def show(image_or_figure: Image.Image | Figure, alt: str) -> None:
+    """Display a picture or a matplotlib figure in the notebook, with text for who cannot see it.
+
+    Args:
+        image_or_figure: what to display, as PNG.
+        alt: what the picture shows, in a sentence.
+
+    Raises:
+        ValueError: the alt text is empty.
+
+    Source: jupyter/accessibility issue 98.
+
+    Example:
+        >>> show(Image.new("RGB", (8, 8), "navy"), alt="A navy square.")
+        {'image/png': '...', 'text/plain': 'A navy square.'}
+    """
+    if not alt.strip():
+        raise ValueError("The alt text is empty: say in a sentence what the picture shows.")
+    from IPython.display import display
+
+    png = io.BytesIO()
+    if isinstance(image_or_figure, Image.Image):
+        image_or_figure.save(png, format="PNG", optimize=True)
+    else:
+        image_or_figure.savefig(png, format="png")
+    data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt}
+    display(data, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def image_distance(a: Image.Image, b: Image.Image) -> float:
+    """Return how far apart two pictures are: the root mean square of their differences.
+
+    Args:
+        a, b: pictures of the same size.
+
+    Returns:
+        0 for equal pictures, 255 for black and white.
+
+    Raises:
+        ValueError: the pictures differ in size.
+
+    Example:
+        >>> image_distance(Image.new("RGB", (8, 8), "black"), Image.new("RGB", (8, 8), "white"))
+        255.0
+    """
+    if a.size != b.size:
+        raise ValueError(f"Only pictures of one size can be compared, not {a.size} and {b.size}.")
+    bands = ImageStat.Stat(ImageChops.difference(a.convert("RGB"), b.convert("RGB"))).rms
+    return sqrt(sum(band**2 for band in bands) / len(bands))
+
+
+def _grid_shape(count: int, rows: int | None, cols: int | None) -> tuple[int, int]:
+    if count == 0:
+        raise ValueError("There is no picture to lay out: give at least one.")
+    if rows is None and cols is None:
+        # Rows without a gap (8 is 2 x 4) unless that makes a ribbon (7 is not 1 x 7).
+        rows = max(row for row in range(1, isqrt(count) + 1) if count % row == 0)
+        cols = count // rows
+        if cols > 2 * rows + 1:
+            cols = ceil(sqrt(count))
+            rows = ceil(count / cols)
+    elif rows is None or cols is None:
+        given = rows or cols or 0
+        if given < 1:
+            raise ValueError("A grid needs at least one row and one column.")
+        other = ceil(count / given)
+        rows, cols = rows or other, cols or other
+    elif rows * cols != count:
+        raise ValueError(
+            f"{count} pictures do not fill a grid of {rows} x {cols} = {rows * cols}: "
+            "change rows or cols, or leave one of them out."
+        )
+    return rows, cols
+
+
+def _draw_labels(labels: Sequence[object] | None, count: int, width: int) -> list[Image.Image]:
+    """Draw each label on white, as wide as its picture and as high as the longest label needs."""
+    if labels is None:
+        return [Image.new("RGB", (width, 0))] * count
+    if len(labels) != count:
+        raise ValueError(f"{len(labels)} labels do not fit {count} pictures: give one for each.")
+    texts = [str(label) for label in labels]
+    font = _fitting_font(texts, width)
+    wrapped = [_wrap(text, font, width) for text in texts]
+    line = ceil(1.25 * font.size)
+    strips = []
+    for lines in wrapped:
+        strip = Image.new("RGB", (width, line * max(map(len, wrapped)) + line // 3), "white")
+        for number, text in enumerate(lines):
+            place = (width / 2, line * (number + 0.6))
+            ImageDraw.Draw(strip).text(place, text, "black", font, anchor="mm")
+        strips.append(strip)
+    return strips
+
+
+def _fitting_font(texts: Sequence[str], width: int) -> ImageFont.FreeTypeFont:
+    """Return the largest font, from a tenth of the width down, in which every word fits."""
+    words = " ".join(texts).split()
+    for size in range(max(12, width // 10), 5, -1):
+        font = ImageFont.load_default(size)
+        if all(font.getlength(word) <= width for word in words):
+            break
+    return font
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

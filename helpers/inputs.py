@@ -1,0 +1,118 @@
+"""Make a pipeline's inputs: a seed per image, a prompt per image, and the prompt's length."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+
+def make_generators(seeds: int | Iterable[int]) -> list[torch.Generator]:
+    """Make one CPU generator per image, each with its own seed.
+
+    The noise is drawn on the CPU even for a GPU, so that a seed means the same image whatever the
+    device, the size of the batch and the place in it. A generator moves on each time it is used:
+    make new ones for each call of the pipeline.
+
+    Args:
+        seeds: one seed or several, whole numbers from 0 to 2**64 - 1.
+
+    Raises:
+        ValueError: there is no seed, or one is not such a number.
+
+    Source: diffusers, "Reproducible pipelines".
+
+    Example:
+        >>> [generator.initial_seed() for generator in make_generators([0, 1, 7])]
+        [0, 1, 7]
+    """
+    seeds = list(seeds) if isinstance(seeds, Iterable) else [seeds]
+    if not seeds:
+        raise ValueError("There is no seed: give one for each image, such as range(4).")
+    return [torch.Generator("cpu").manual_seed(_check_seed(seed)) for seed in seeds]
+
+
+def get_inputs(
+    batch_size: int = 1,
+    prompt: str = "portrait photo of a old warrior chief",
+    num_inference_steps: int = 20,
+    seeds: Iterable[int] | None = None,
+) -> dict[str, list[str] | list[torch.Generator] | int]:
+    """Make the arguments of one call of the pipeline: a seed per image, 0 to batch_size - 1.
+
+    Args:
+        batch_size: how many images to draw at once.
+        prompt: what to draw, the same for every image.
+        num_inference_steps: how many steps the scheduler takes.
+        seeds: other seeds than 0 to batch_size - 1, one for each image.
+
+    Raises:
+        ValueError: no image or no step is asked for, or the seeds are not one for each image.
+
+    Source: diffusers, "Effective and efficient diffusion", `get_inputs`.
+
+    Example:
+        >>> inputs = get_inputs(batch_size=2)
+        >>> inputs["prompt"]
+        ['portrait photo of a old warrior chief', 'portrait photo of a old warrior chief']
+        >>> [generator.initial_seed() for generator in inputs["generator"]]
+        [0, 1]
+    """
+    if batch_size < 1:
+        raise ValueError(f"A batch of {batch_size} draws nothing: use a batch_size of at least 1.")
+    if num_inference_steps < 1:
+        raise ValueError(
+            f"{num_inference_steps} steps draw nothing: use a num_inference_steps of at least 1."
+        )
+    generator = make_generators(range(batch_size) if seeds is None else seeds)
+    if len(generator) != batch_size:
+        raise ValueError(
+            f"{len(generator)} seeds do not fit a batch of {batch_size}: give one for each image."
+        )
+    return {
+        "prompt": [prompt] * batch_size,
+        "generator": generator,
+        "num_inference_steps": num_inference_steps,
+    }
+
+
+def cut_words(prompt: str, pipeline: DiffusionPipeline) -> str:
+    """Return the end of a prompt that the pipeline will not read, "" if it reads it all.
+
+    CLIP's text encoder takes 77 tokens, two of which mark the start and the end.
+
+    Args:
+        prompt: what to draw.
+        pipeline: any whose `tokenizer` is CLIP's.
+
+    Example:
+        >>> from helpers import load_pipeline
+        >>> cut_words("old " * 75 + "warrior chief", load_pipeline(device="cpu"))
+        'warrior chief'
+    """
+    tokenizer = pipeline.tokenizer
+    encoded = tokenizer(
+        prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+    )
+    overflow = encoded["offset_mapping"][tokenizer.model_max_length - 2 :]
+    if not overflow:
+        return ""
+    start = overflow[0][0]
+    while start and not prompt[start - 1].isspace():
+        start -= 1  # back to the beginning of the word
+    return " ".join(prompt[start:].split())
+
+
+def _check_seed(seed: int) -> int:
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**64:
+        raise ValueError(f"{seed!r} is not a seed: use a whole number from 0 to 2**64 - 1.")
+    return number

@@ -1,0 +1,209 @@
+"""Judge whether pictures follow their prompts, zero-shot, with a CLIP model of any size."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from helpers import loading
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+    from PIL import Image
+    from transformers import CLIPModel, CLIPProcessor
+
+IMAGES_AT_ONCE = 64
+
+
+class Judge(NamedTuple):
+    """A CLIP model, its processor, and the phrases it chooses among.
+
+    Example:
+        >>> Judge._fields
+        ('model', 'processor', 'vocabulary')
+    """
+
+    model: CLIPModel
+    processor: CLIPProcessor
+    vocabulary: dict[str, Any]  # attribute -> {"values": {value: [phrases]}, "default": value}
+
+
+def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto") -> Judge:
+    """Load a judge: the embedded one, or a CLIP model of the Hub ("owner/name").
+
+    Args:
+        judge: what `MODELS[name].judge` says, "tiny-judge" or such as
+            "openai/clip-vit-large-patch14".
+        device: where it looks at the pictures (see `pick_device`).
+
+    Returns:
+        The judge, with the phrases of models/tiny-judge/vocabulary.json whichever model it is.
+
+    Raises:
+        ValueError: the name is neither embedded nor an id on the Hub, or the model has only
+            pickle files.
+        ConnectionError: the Hub is out of reach.
+
+    Source: transformers, `CLIPModel`; Radford et al. 2021, "Learning Transferable Visual Models
+    From Natural Language Supervision".
+
+    Example:
+        >>> judge = load_judge("tiny-judge", device="cpu")
+        >>> list(judge.vocabulary)[:2]
+        ['subject', 'age']
+    """
+    place = loading.pick_device(device)
+    loading.quieten()
+    from transformers import CLIPModel, CLIPProcessor
+
+    embedded = loading.MODELS_FOLDER / "tiny-judge"
+    if judge != embedded.name and "/" not in judge:
+        raise ValueError(
+            f"{judge!r} is not a judge: use 'tiny-judge', which is embedded, or a CLIP model of "
+            "the Hub such as 'openai/clip-vit-large-patch14'."
+        )
+    folder = embedded if judge == embedded.name else _download(judge)
+    # The embedded judge rests in float16, which a CPU crawls in.
+    model = CLIPModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    # Pillow resizes alike on every machine, with torchvision or without.
+    processor = CLIPProcessor.from_pretrained(folder, backend="pil")
+    vocabulary = json.loads((embedded / "vocabulary.json").read_text(encoding="utf-8"))
+    return Judge(model.to(place).eval(), processor, vocabulary)
+
+
+def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataFrame:
+    """Read each picture's attributes: of each attribute, the value whose phrase is nearest to it.
+
+    Nearness is the cosine similarity of CLIP's image and text features, with the first phrase of
+    each value as its text.
+
+    Returns:
+        A row for each image, a column for each attribute.
+
+    Raises:
+        ValueError: there is no image.
+
+    Example:
+        >>> from PIL import Image
+        >>> judge = load_judge("tiny-judge", device="cpu")
+        >>> read_attributes([Image.new("RGB", (128, 128), "red")], judge).shape[0]
+        1
+    """
+    import pandas
+
+    if not images:
+        raise ValueError("There is no image to judge: give at least one.")
+    texts = {
+        (attribute, value): phrases[0]
+        for attribute, entry in judge.vocabulary.items()
+        for value, phrases in entry["values"].items()
+    }
+    similarity = pandas.DataFrame(
+        _similarity(images, list(texts.values()), judge),
+        columns=pandas.MultiIndex.from_tuples(texts),
+    )
+    return pandas.DataFrame(
+        {attribute: similarity[attribute].idxmax(axis="columns") for attribute in judge.vocabulary}
+    )
+
+
+def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]:
+    """Return the attributes that a prompt pins down, each with its value.
+
+    Of the phrases found in the prompt as whole words, whatever their case, the longest decides.
+    Where none is found, an attribute with a default takes that, and any other stays open.
+
+    Example:
+        >>> vocabulary = {
+        ...     "age": {"default": "adult", "values": {"old": ["old"], "oldest": ["oldest"]}},
+        ...     "figure": {"values": {"blue": ["blue on"], "red": ["red on"]}},
+        ...     "mood": {"values": {"smiling": ["smiling"]}},
+        ... }
+        >>> wanted_attributes("the oldest warrior chief, Blue on red", vocabulary)
+        {'age': 'oldest', 'figure': 'blue'}
+    """
+    words = " ".join(prompt.split())
+    wanted = {}
+    for attribute, entry in vocabulary.items():
+        found = {
+            phrase: value
+            for value, phrases in entry["values"].items()
+            for phrase in phrases
+            if re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", words, re.IGNORECASE)
+        }
+        if found:
+            wanted[attribute] = found[max(found, key=len)]
+        elif "default" in entry:
+            wanted[attribute] = entry["default"]
+    return wanted
+
+
+def adherence(
+    images: Sequence[Image.Image], prompts: str | Sequence[str], judge: Judge
+) -> pandas.DataFrame:
+    """Tell, image by image, which attributes came out as the prompt wanted them.
+
+    Args:
+        images: the pictures.
+        prompts: one for each, or one for all.
+        judge: see `load_judge`.
+
+    Returns:
+        A row for each image, a column for each attribute: True if the judge reads the wanted
+        value, False if another, NA if the prompt leaves it open. `.mean()` is the share that
+        came out right by attribute, `.stack().mean()` over all that was asked for.
+
+    Raises:
+        ValueError: there is no image, or the prompts are not one for each.
+
+    Example:
+        >>> from PIL import Image
+        >>> judge = load_judge("tiny-judge", device="cpu")
+        >>> image = Image.new("RGB", (128, 128), "red")
+        >>> right = adherence([image], "portrait photo of a knight, serious eyes", judge)
+        >>> bool(right["subject"].isna().any()), bool(right["view"].isna().all())
+        (False, True)
+    """
+    import pandas
+
+    prompts = [prompts] * len(images) if isinstance(prompts, str) else prompts
+    if len(prompts) != len(images):
+        raise ValueError(
+            f"{len(prompts)} prompts do not fit {len(images)} images: give one for each."
+        )
+    read = read_attributes(images, judge)
+    wanted = pandas.DataFrame(
+        [wanted_attributes(prompt, judge.vocabulary) for prompt in prompts], columns=read.columns
+    )
+    return (read == wanted).astype("boolean").where(wanted.notna())
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    files = ["*.json", "*.txt", "model.safetensors"]
+    folder = loading.fetch(
+        hub_id,
+        lambda: snapshot_download(hub_id, allow_patterns=files),
+        "load_judge('tiny-judge')",
+    )
+    if not (folder / "model.safetensors").is_file():
+        raise ValueError(loading.pickle_only(hub_id))
+    return folder
+
+
+@torch.no_grad()
+def _similarity(images: Sequence[Image.Image], texts: list[str], judge: Judge) -> numpy.ndarray:
+    """Return CLIP's scaled cosine similarities, an array of images x texts."""
+    logits = []
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        batch = [image.convert("RGB") for image in images[start : start + IMAGES_AT_ONCE]]
+        inputs = judge.processor(text=texts, images=batch, padding=True, return_tensors="pt")
+        logits.append(judge.model(**inputs.to(judge.model.device)).logits_per_image)
+    return torch.cat(logits).float().cpu().numpy()

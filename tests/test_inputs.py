@@ -1,0 +1,118 @@
+"""Inputs: seeds that mean an image, batches, and prompts that are too long."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import cut_words, get_inputs, make_generators
+
+
+def noise(generator):
+    return torch.randn(4, generator=generator, device=generator.device)
+
+
+def test_one_cpu_generator_per_seed():
+    generators = make_generators([5, 0, 5])
+    assert {generator.device.type for generator in generators} == {"cpu"}
+    first, other, same = map(noise, generators)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    assert torch.equal(first, noise(torch.Generator("cpu").manual_seed(5)))
+
+
+@pytest.mark.parametrize(
+    "seeds", [7, np.int64(7), [7], (7,), range(7, 8), iter([7]), np.array([7])]
+)
+def test_seeds_may_be_a_number_or_any_series(seeds):
+    assert [generator.initial_seed() for generator in make_generators(seeds)] == [7]
+
+
+def test_the_largest_seed():
+    assert make_generators(2**64 - 1)[0].initial_seed() == 2**64 - 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "1", None])
+def test_what_is_no_seed_is_refused_in_a_sentence(seed):
+    for seeds in (seed, [0, seed]):
+        with pytest.raises(
+            ValueError, match=r"is not a seed: use a whole number from 0 to 2\*\*64"
+        ):
+            make_generators(seeds)
+
+
+def test_no_seed_at_all():
+    with pytest.raises(ValueError, match="no seed: give one for each image"):
+        make_generators([])
+
+
+def test_the_default_is_the_walkthroughs():
+    inputs = get_inputs()
+    assert list(inputs) == ["prompt", "generator", "num_inference_steps"]
+    assert inputs["prompt"] == ["portrait photo of a old warrior chief"]
+    assert inputs["generator"][0].initial_seed() == 0
+    assert inputs["num_inference_steps"] == 20
+
+
+def test_a_batch_has_seeds_from_zero_or_those_given():
+    for seeds, expected in ((None, [0, 1, 2]), ([9, 9, 4], [9, 9, 4])):
+        inputs = get_inputs(3, "a knight", num_inference_steps=5, seeds=seeds)
+        assert inputs["prompt"] == ["a knight"] * 3
+        assert [one.initial_seed() for one in inputs["generator"]] == expected
+        assert inputs["num_inference_steps"] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch of 0 draws nothing"),
+        ({"batch_size": -2}, "batch of -2 draws nothing"),
+        ({"num_inference_steps": 0}, "0 steps draw nothing"),
+        ({"batch_size": 2, "seeds": [1]}, "1 seeds do not fit a batch of 2"),
+        ({"seeds": [1, 2]}, "2 seeds do not fit a batch of 1"),
+        ({"seeds": [-1]}, "-1 is not a seed"),
+    ],
+)
+def test_inputs_that_draw_nothing_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        get_inputs(**arguments)
+
+
+def test_the_functions_are_short_enough_to_be_shown():
+    for function in (make_generators, get_inputs):
+        assert len(inspect.getsource(function).splitlines()) <= 50
+
+
+def test_a_prompt_of_75_tokens_is_read_whole(pipeline):
+    assert cut_words("old " * 75, pipeline) == ""
+    assert cut_words("", pipeline) == ""
+
+
+@pytest.mark.parametrize(
+    ("prompt", "cut"),
+    [
+        ("old " * 75 + "Warrior  chief", "Warrior chief"),
+        ("old " * 75 + ", Smiling", ", Smiling"),
+        ("old " * 74 + "chief, smiling", "chief, smiling"),  # the comma falls off, so chief, does
+        ("old\n" * 76, "old"),
+        ("old" + ",old" * 80, "old" + ",old" * 80),  # one word, cut within
+    ],
+)
+def test_the_words_beyond_77_tokens_are_named(pipeline, prompt, cut):
+    assert cut_words(prompt, pipeline) == cut
+
+
+def test_what_is_cut_is_what_the_pipeline_does_not_read(pipeline):
+    prompt = "old " * 70 + "warrior chief, tribal panther make up, side profile, serious eyes"
+    cut = cut_words(prompt, pipeline)
+    kept = prompt.removesuffix(cut)
+    assert cut and kept != prompt
+
+    def embedding(text):
+        tokens = pipeline.tokenizer(
+            text, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+        )
+        return pipeline.text_encoder(tokens.input_ids).last_hidden_state
+
+    assert torch.equal(embedding(prompt), embedding(kept + "smiling " * len(cut.split())))

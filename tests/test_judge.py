@@ -1,0 +1,252 @@
+"""The judge: what a prompt wants, what a picture shows, and whether the two agree."""
+
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from huggingface_hub import errors
+from PIL import Image
+
+import helpers.judge as judging
+from helpers import (
+    MODELS,
+    adherence,
+    get_inputs,
+    load_judge,
+    loading,
+    read_attributes,
+    wanted_attributes,
+)
+
+WALKTHROUGH = (
+    "portrait photo of a old warrior chief, tribal panther make up, blue on red, side profile, "
+    "looking away, serious eyes 50mm portrait photography, hard rim lighting photography"
+    "--beta --ar 2:3  --beta --upbeta"
+)
+
+
+@pytest.fixture(scope="module")
+def vocabulary(judge):
+    return judge.vocabulary
+
+
+def noise(count, seed=0):
+    random = np.random.default_rng(seed)
+    return [
+        Image.fromarray(random.integers(0, 256, (128, 128, 3), dtype=np.uint8))
+        for _ in range(count)
+    ]
+
+
+# What a prompt wants
+
+
+def test_the_walkthroughs_prompt_pins_everything_down(vocabulary):
+    assert wanted_attributes(WALKTHROUGH, vocabulary) == {
+        "subject": "warrior chief",
+        "age": "old",
+        "make_up": "panther",
+        "figure": "blue",
+        "background": "red",
+        "view": "side",
+        "gaze": "away",
+        "mood": "serious",
+        "lens": "50mm",
+        "light": "rim",
+        "style": "photo",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "age"),
+    [("the oldest", "oldest"), ("a old", "old"), ("an old", "old"), ("a", "adult")]
+    + [("a young", "young"), ("AN OLD", "old"), ("an  old", "old")],
+)
+def test_the_four_ages_of_the_walkthrough(vocabulary, words, age):
+    wanted = wanted_attributes(f"portrait photo of {words} warrior chief", vocabulary)
+    assert wanted == {"subject": "warrior chief", "age": age, "style": "photo"}
+
+
+@pytest.mark.parametrize("prompt", ["", "a golden threshold, golds, unserious, photography"])
+def test_phrases_inside_other_words_do_not_count(vocabulary, prompt):
+    assert wanted_attributes(prompt, vocabulary) == {"age": "adult"}
+
+
+@pytest.mark.parametrize("prompt", ["blue on red", "Blue on Red, smiling", "smiling,blue on  red."])
+def test_a_pair_of_colours_is_the_figure_on_the_background(vocabulary, prompt):
+    wanted = wanted_attributes(prompt, vocabulary)
+    assert (wanted["figure"], wanted["background"]) == ("blue", "red")
+
+
+def test_every_phrase_of_the_vocabulary_means_its_value(vocabulary):
+    for attribute, entry in vocabulary.items():
+        for value, phrases in entry["values"].items():
+            for phrase in phrases:
+                assert wanted_attributes(f"a {phrase}, and", vocabulary)[attribute] == value
+
+
+def test_the_longest_phrase_decides():
+    vocabulary = {"make_up": {"values": {"some": ["make up"], "none": ["no make up"]}}}
+    assert wanted_attributes("with no make up", vocabulary) == {"make_up": "none"}
+    assert wanted_attributes("with make up", vocabulary) == {"make_up": "some"}
+
+
+def test_a_phrase_is_text_and_not_a_pattern():
+    vocabulary = {"lens": {"values": {"fast": ["f/1.4 (wide open)"]}}}
+    assert wanted_attributes("shot at f/1.4 (wide open), dusk", vocabulary) == {"lens": "fast"}
+    assert wanted_attributes("shot at f/124 (wide open)", vocabulary) == {}
+
+
+# What a picture shows
+
+
+def test_every_image_is_read_once_and_from_the_vocabulary(judge, vocabulary):
+    read = read_attributes(noise(3), judge)
+    assert list(read.columns) == list(vocabulary)
+    assert len(read) == 3
+    for attribute in vocabulary:
+        assert set(read[attribute]) <= set(vocabulary[attribute]["values"])
+
+
+def test_the_reading_is_the_nearest_phrase_by_cosine_similarity(judge, vocabulary):
+    image = noise(1)[0]
+    read = read_attributes([image], judge).iloc[0]
+    pixels = judge.processor.image_processor(image, return_tensors="pt").pixel_values
+
+    def unit(vector):
+        return vector / vector.norm()
+
+    with torch.no_grad():
+        seen = unit(
+            judge.model.visual_projection(judge.model.vision_model(pixels).pooler_output)[0]
+        )
+        for attribute, entry in vocabulary.items():
+            cosines = {}
+            for value, phrases in entry["values"].items():
+                tokens = judge.processor.tokenizer(phrases[0], return_tensors="pt")
+                said = judge.model.text_model(**tokens).pooler_output
+                cosines[value] = float(seen @ unit(judge.model.text_projection(said)[0]))
+            assert cosines[read[attribute]] == pytest.approx(max(cosines.values()), abs=1e-5)
+
+
+def test_the_size_of_the_batch_changes_no_reading(judge, monkeypatch):
+    images = noise(5)
+    at_once = read_attributes(images, judge)
+    monkeypatch.setattr(judging, "IMAGES_AT_ONCE", 2)
+    pandas.testing.assert_frame_equal(read_attributes(images, judge), at_once)
+
+
+def test_any_mode_and_size_of_picture_can_be_read(judge):
+    images = [Image.new("L", (64, 64)), Image.new("RGBA", (512, 512))]
+    assert len(read_attributes(images, judge)) == 2
+
+
+def test_no_image_is_refused(judge):
+    with pytest.raises(ValueError, match="no image to judge: give at least one"):
+        read_attributes([], judge)
+
+
+# Whether they agree
+
+
+def test_adherence_is_right_wrong_or_not_asked_for(judge, monkeypatch):
+    readings = {"subject": ["knight", "queen"], "age": ["old", "old"], "mood": ["smiling"] * 2}
+    monkeypatch.setattr(judging, "read_attributes", lambda *_: pandas.DataFrame(readings))
+    right = adherence(noise(2), ["portrait of an old knight", "a knight, smiling"], judge)
+    rows = [[None if pandas.isna(cell) else bool(cell) for cell in row] for row in right.values]
+    assert rows == [[True, True, None], [False, False, True]]
+    assert right.mean().to_dict() == {"subject": 0.5, "age": 0.5, "mood": 1.0}
+    assert right.stack().mean() == pytest.approx(3 / 5)
+
+
+def test_one_prompt_serves_for_all_images(judge):
+    one, each = (adherence(noise(3), prompts, judge) for prompts in ("a knight", ["a knight"] * 3))
+    pandas.testing.assert_frame_equal(one, each)
+
+
+def test_prompts_that_do_not_fit_the_images(judge):
+    with pytest.raises(ValueError, match="2 prompts do not fit 3 images: give one for each"):
+        adherence(noise(3), ["a knight", "a queen"], judge)
+
+
+# Loading
+
+
+def test_each_model_has_a_judge_that_is_embedded_or_on_the_hub():
+    for model in MODELS.values():
+        assert model.judge == "tiny-judge" or model.judge.count("/") == 1
+
+
+def test_the_judge_computes_in_float32_whatever_it_rests_in(judge):
+    assert judge.model.dtype == torch.float32
+    assert not judge.model.training
+
+
+def test_an_unknown_judge():
+    with pytest.raises(ValueError, match="'tiny' is not a judge: use 'tiny-judge'"):
+        load_judge("tiny")
+
+
+def test_the_hub_out_of_reach(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConnectionError, match=r"out of reach.*load_judge\('tiny-judge'\)"):
+        load_judge("nobody/nothing")
+
+
+def test_a_judge_that_the_hub_does_not_have(monkeypatch):
+    def missing(*args, **options):
+        response = SimpleNamespace(headers={}, request=None)
+        raise errors.RepositoryNotFoundError("Client Error", response=response)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", missing)
+    with pytest.raises(ValueError, match="neither on the Hub"):
+        load_judge("nobody/nothing")
+
+
+@pytest.fixture
+def on_hub(monkeypatch, tmp_path):
+    """A copy of the embedded judge, as the Hub's cache would hold it."""
+    copy = tmp_path / "snapshot"
+    shutil.copytree(loading.MODELS_FOLDER / "tiny-judge", copy)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **options: str(copy))
+    return copy
+
+
+def test_a_judge_of_the_hub_reads_by_the_same_code(on_hub, judge):
+    (on_hub / "vocabulary.json").unlink()  # no model of the Hub brings one
+    other = load_judge("somebody/clip", device="cpu")
+    images = noise(2)
+    assert other.vocabulary == judge.vocabulary
+    pandas.testing.assert_frame_equal(
+        read_attributes(images, other), read_attributes(images, judge)
+    )
+
+
+def test_a_judge_of_the_hub_in_pickles_only(on_hub):
+    (on_hub / "model.safetensors").rename(on_hub / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="only as pickle files"):
+        load_judge("somebody/clip", device="cpu")
+
+
+# What training gave it
+
+
+def test_trained_judge_reads_drawings_that_it_has_not_seen(judge):
+    from training.dataset import spec_of
+    from training.portraits import draw
+
+    specs = [spec_of(number) for number in range(64)]  # held out
+    read = read_attributes([draw(spec) for spec in specs], judge)
+    right = {
+        attribute: np.mean([getattr(spec, attribute) for spec in specs] == read[attribute])
+        for attribute in read.columns
+    }
+    assert min(right.values()) >= 0.9, right
+
+
+def test_trained_pipeline_follows_the_walkthroughs_prompt(pipeline, judge):
+    images = pipeline(**get_inputs(8, WALKTHROUGH, num_inference_steps=50)).images
+    assert adherence(images, WALKTHROUGH, judge).stack().mean() >= 0.9

@@ -1,0 +1,375 @@
+"""Loading: what is accepted, what is chosen, and what each refusal says."""
+
+import json
+import shutil
+from itertools import accumulate
+from types import SimpleNamespace
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import errors
+
+from helpers import MODELS, get_inputs, load_pipeline, loading, pick_device, pick_dtype
+from helpers import use_scheduler as use
+
+EMBEDDED = [name for name, model in MODELS.items() if "/" not in model.id]
+HUB_UTILS = "diffusers.pipelines.pipeline_utils"
+
+
+def draw(pipeline, **changes):
+    inputs = get_inputs(**{"num_inference_steps": 4, **changes})
+    return [np.asarray(image).astype(int) for image in pipeline(**inputs).images]
+
+
+# What is loaded
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_each_embedded_model_loads_and_draws(name):
+    pipeline = load_pipeline(name, device="cpu")
+    assert isinstance(pipeline, diffusers.StableDiffusionPipeline)
+    assert draw(pipeline)[0].shape == (128, 128, 3)
+
+
+def test_models_folder_holds_safetensors_only():
+    suffixes = {file.suffix for file in loading.MODELS_FOLDER.rglob("*")}
+    assert ".safetensors" in suffixes
+    assert not suffixes & {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npz"}
+
+
+def test_a_local_folder_loads_as_path_and_as_text():
+    folder = loading.MODELS_FOLDER / "tiny-portraits"
+    for model in (folder, str(folder)):
+        assert load_pipeline(model, device="cpu").unet.config.in_channels == 8
+
+
+@pytest.mark.parametrize("model", ["stable-diffusion-v1-5", MODELS["stable-diffusion-v1-5"].id])
+def test_hub_models_are_fetched_as_safetensors_without_remote_code(model, monkeypatch):
+    asked = {}
+
+    def download(hub_id, **options):
+        asked.update(options, hub_id=hub_id)
+        return str(loading.MODELS_FOLDER / "tiny-portraits")
+
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
+    load_pipeline(model, device="cpu")
+    assert asked["hub_id"] == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    assert asked["use_safetensors"] is True
+    assert asked["trust_remote_code"] is False
+    pinned = MODELS["stable-diffusion-v1-5"].revision
+    assert asked["revision"] == (pinned if model in MODELS else None)
+
+
+def test_local_files_are_read_as_safetensors_without_remote_code(monkeypatch):
+    asked = {}
+    from_pretrained = diffusers.DiffusionPipeline.from_pretrained
+
+    def recorded(folder, **options):
+        asked.update(options)
+        return from_pretrained(folder, **options)
+
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", recorded)
+    load_pipeline(device="cpu", dtype="float32")
+    expected = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
+    assert asked == expected
+
+
+def test_the_dtype_reaches_every_part():
+    pipeline = load_pipeline(device="cpu", dtype="bfloat16")
+    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
+    assert {part.dtype for part in parts} == {torch.bfloat16}
+
+
+def test_steps_show_a_bar_in_a_notebook_and_none_in_ci(monkeypatch):
+    for value, silent in (("true", True), ("", False)):
+        monkeypatch.setenv("CI", value)
+        with load_pipeline(device="cpu").progress_bar(total=1) as bar:
+            assert bar.disable is silent
+
+
+# What is drawn
+
+
+def test_same_seed_same_image_to_the_bit_and_another_seed_another_image(pipeline):
+    first, again, other = (draw(pipeline, seeds=[seed])[0] for seed in (3, 3, 4))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+# diffusers 0.42 calls NumPy in a way that NumPy 2 gives notice of.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("scheduler", ["PNDMScheduler", "DPMSolverMultistepScheduler"])
+def test_an_image_of_a_batch_equals_the_image_alone(pipeline, scheduler):
+    use(pipeline, scheduler)
+    batch = draw(pipeline, batch_size=4, num_inference_steps=10)
+    for seed, image in enumerate(batch):
+        alone = draw(pipeline, seeds=[seed], num_inference_steps=10)[0]
+        assert abs(image - alone).max() <= 2
+
+
+# Models that cannot be loaded
+
+
+@pytest.mark.parametrize("name", ["tiny-portrait", "Tiny-Portraits", "portraits"])
+def test_an_unknown_model_is_offered_the_nearest_names(name):
+    with pytest.raises(ValueError, match=f"'{name}' is not a name in MODELS.*tiny-portraits"):
+        load_pipeline(name)
+
+
+def test_a_missing_folder_is_not_taken_for_a_hub_id():
+    for path in ("./models/none", "/nowhere/at/all", "a/b/c"):
+        with pytest.raises(ValueError, match="a folder here"):
+            load_pipeline(path)
+
+
+def test_a_folder_without_model_index_says_what_to_give_instead(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no model_index\.json.*save_pretrained"):
+        load_pipeline(tmp_path)
+
+
+@pytest.mark.parametrize("hub_id", loading.REMOVED)
+def test_a_removed_model_names_its_mirror_and_the_hub_is_not_asked(hub_id, monkeypatch):
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", None)
+    with pytest.raises(ValueError, match=f"was removed.*'{loading.REMOVED[hub_id]}'"):
+        load_pipeline(hub_id)
+
+
+def test_the_walkthroughs_dead_model_leads_to_the_mirror_in_the_table():
+    mirror = loading.REMOVED["runwayml/stable-diffusion-v1-5"]
+    assert mirror == MODELS["stable-diffusion-v1-5"].id
+    assert not {model.id for model in MODELS.values()} & set(loading.REMOVED)
+
+
+@pytest.mark.parametrize("folder", ["unet", "vae", "text_encoder"])
+def test_a_folder_of_pickles_is_refused(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(loading.MODELS_FOLDER / "tiny-portraits", copy)
+    for weights in (copy / folder).glob("*.safetensors"):
+        weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ValueError, match=f"'copy/{folder}' has .* only as pickle"):
+        load_pipeline(copy)
+
+
+# The Hub's answers: everything but the answer itself is diffusers' own code
+
+
+def answer(monkeypatch, reply):
+    def model_info(*args, **options):
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    monkeypatch.setattr(f"{HUB_UTILS}.model_info", model_info)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def http_error(kind):
+    return kind("Client Error", response=SimpleNamespace(headers={}, request=None))
+
+
+def test_hub_out_of_reach_says_how_to_stay_offline(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConnectionError, match=r"out of reach.*load_pipeline\('tiny-portraits'\)"):
+        load_pipeline("nobody/nothing")
+
+
+@pytest.mark.parametrize("reply", [TimeoutError(), http_error(errors.HfHubHTTPError)])
+def test_a_hub_that_does_not_answer_is_out_of_reach(monkeypatch, reply):
+    answer(monkeypatch, reply)
+    with pytest.raises(ConnectionError, match="out of reach"):
+        load_pipeline("nobody/nothing")
+
+
+def test_a_model_that_the_hub_does_not_have(monkeypatch):
+    answer(monkeypatch, http_error(errors.RepositoryNotFoundError))
+    with pytest.raises(ValueError, match=r"neither on the Hub nor a folder.*stable-diffusion-v1-5"):
+        load_pipeline("stable-difusion-v1-5/stable-difusion-v1-5")
+
+
+def test_a_model_behind_a_licence(monkeypatch):
+    answer(monkeypatch, http_error(errors.GatedRepoError))
+    with pytest.raises(ValueError, match="licence to be accepted"):
+        load_pipeline("nobody/gated")
+
+
+def test_a_model_of_the_hub_that_is_no_pipeline(monkeypatch):
+    def missing(*args, **options):
+        raise http_error(errors.RemoteEntryNotFoundError)
+
+    answer(monkeypatch, SimpleNamespace(siblings=[]))
+    monkeypatch.setattr(f"{HUB_UTILS}.hf_hub_download", missing)
+    with pytest.raises(FileNotFoundError, match="no model that can be loaded"):
+        load_pipeline("nobody/language-model")
+
+
+def test_a_model_of_the_hub_in_pickles_only(monkeypatch):
+    source = loading.MODELS_FOLDER / "tiny-portraits" / "model_index.json"
+    parts = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
+    names = ["model_index.json", *(f"{part}.bin" for part in parts)]
+    siblings = [SimpleNamespace(rfilename=name) for name in names]
+    answer(monkeypatch, SimpleNamespace(siblings=siblings))
+    monkeypatch.setattr(f"{HUB_UTILS}.hf_hub_download", lambda *args, **options: str(source))
+    with pytest.raises(ValueError, match="only as pickle files"):
+        load_pipeline("nobody/pickles")
+
+
+def test_a_full_disk_is_not_blamed_on_the_connection():
+    def download():
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        loading.fetch("nobody/nothing", download, "")
+    assert not isinstance(caught.value, ConnectionError)
+
+
+def test_custom_code_is_not_run(tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(loading.MODELS_FOLDER / "tiny-portraits", copy)
+    index = json.loads((copy / "model_index.json").read_text())
+    index["_class_name"] = ["mine", "MyPipeline"]
+    (copy / "model_index.json").write_text(json.dumps(index))
+    (copy / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        load_pipeline(copy)
+    assert not (tmp_path / "ran").exists()
+
+
+# Devices and dtypes
+
+
+def test_a_device_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert pick_device() == torch.device("cpu")
+    for device in ("cuda", "cuda:0", "mps", "xpu"):
+        with pytest.raises(ValueError, match=f"no device '{device}'.*device='auto'.*'cpu'"):
+            load_pipeline(device=device)
+
+
+def test_devices_that_are_there_are_preferred_to_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device().type == "mps"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device().type == "cuda"
+    assert pick_device("cuda:1").index == 1
+    with pytest.raises(ValueError, match="no device 'cuda:2'"):
+        pick_device("cuda:2")
+
+
+def test_a_word_that_is_no_device():
+    with pytest.raises(ValueError, match="'gpu' is not a device"):
+        load_pipeline(device="gpu")
+
+
+@pytest.mark.parametrize("dtype", ["float16", torch.float16])
+def test_float16_on_a_cpu_says_why_not_and_what_to_use(dtype):
+    with pytest.raises(ValueError, match=r"made for GPUs.*'float32'.*'bfloat16'"):
+        load_pipeline(device="cpu", dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", ["half", "float64", torch.int8])
+def test_a_dtype_that_nothing_is_drawn_in(dtype):
+    with pytest.raises(ValueError, match="float32, bfloat16, float16"):
+        pick_dtype("cpu", dtype)
+
+
+@pytest.mark.parametrize("bfloat16_is_faster", [True, False])
+@pytest.mark.parametrize("feature", [None, "avx512_bf16", "amx_bf16", "bf16"])
+def test_a_cpu_gets_bfloat16_only_if_native_and_faster(monkeypatch, feature, bfloat16_is_faster):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {feature: True}, raising=False)
+    measured = torch.bfloat16 if bfloat16_is_faster else torch.float32
+    monkeypatch.setattr(loading, "_faster_dtype", lambda device, *dtypes: measured)
+    assert pick_dtype("cpu") == (measured if feature else torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtypes"),
+    [
+        ((6, 1), {torch.float32}),
+        ((7, 0), {torch.float16}),
+        ((7, 5), {torch.float16}),  # a T4: bfloat16 would be emulated
+        ((8, 0), {torch.float16, torch.bfloat16}),
+        ((9, 0), {torch.float16, torch.bfloat16}),
+    ],
+)
+def test_a_gpu_gets_a_dtype_for_its_generation(monkeypatch, capability, dtypes):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    for place in (0, 1):  # whichever of the two measures faster
+        monkeypatch.setattr(loading, "_faster_dtype", lambda device, *both, n=place: both[n])
+        assert pick_dtype("cuda") in dtypes
+
+
+def test_mps_gets_float16():
+    assert pick_dtype("mps") == torch.float16
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [(0.5, 1), (0.95, 0), (1.0, 0), (2.0, 0)])
+def test_the_other_dtype_must_win_clearly(monkeypatch, seconds, chosen):
+    dtypes = (torch.float32, torch.bfloat16)
+    runs = [1.0] * 6 + [seconds] * 6
+    clock = iter(accumulate(value for run in runs for value in (0.0, run)))
+    monkeypatch.setattr(loading.time, "perf_counter", lambda: next(clock))
+    faster = loading._faster_dtype.__wrapped__(torch.device("cpu"), *dtypes)
+    assert faster == dtypes[chosen]
+
+
+# Schedulers
+
+
+def test_a_scheduler_by_name_and_by_class_keeps_the_betas(pipeline):
+    betas = pipeline.scheduler.betas
+    for scheduler in ("DPMSolverMultistepScheduler", diffusers.DPMSolverMultistepScheduler):
+        assert use(pipeline, scheduler) is pipeline
+        assert type(pipeline.scheduler) is diffusers.DPMSolverMultistepScheduler
+        assert torch.equal(pipeline.scheduler.betas, betas)
+
+
+def test_the_scheduler_is_the_one_that_from_config_makes(pipeline):
+    config = pipeline.scheduler.config
+    expected = diffusers.DPMSolverMultistepScheduler.from_config(config, use_karras_sigmas=True)
+    use(pipeline, "DPMSolverMultistepScheduler", use_karras_sigmas=True)
+    assert pipeline.scheduler.config == expected.config
+    assert pipeline.scheduler.config.use_karras_sigmas is True
+
+
+def test_load_pipeline_takes_a_scheduler():
+    pipeline = load_pipeline(device="cpu", scheduler="EulerDiscreteScheduler")
+    assert type(pipeline.scheduler) is diffusers.EulerDiscreteScheduler
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "changes", "message"),
+    [
+        ("DPMSolverMultistep", {}, "Nearest: DPMSolverMultistepScheduler"),
+        ("FlowMatchEulerDiscreteScheduler", {}, r"not a scheduler that fits.*compatibles"),
+        (diffusers.FlowMatchEulerDiscreteScheduler, {}, r"not a scheduler that fits.*compatibles"),
+        (diffusers.DDIMScheduler(), {}, r"'DDIMScheduler\(\)' is not.*Nearest: DDIMScheduler"),
+        ("DDIMScheduler", {"steps_ofset": 1}, "no setting 'steps_ofset'. Nearest: steps_offset"),
+        ("DDIMScheduler", {"beta_schedule": "none"}, "none"),
+    ],
+)
+def test_a_scheduler_that_does_not_fit_changes_nothing(pipeline, scheduler, changes, message):
+    before = pipeline.scheduler
+    with pytest.raises((ValueError, NotImplementedError), match=message):
+        use(pipeline, scheduler, **changes)
+    assert pipeline.scheduler is before
+
+
+# The table
+
+
+def test_each_model_is_described_under_its_own_name():
+    for name, model in MODELS.items():
+        assert model.name == name
+        assert all((model.id, model.licence, model.download, model.judge, model.description))
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_trained_models_are_as_large_as_the_table_says(name):
+    files = (loading.MODELS_FOLDER / MODELS[name].id).rglob("*.safetensors")
+    megabytes = sum(file.stat().st_size for file in files) / 1e6
+    assert MODELS[name].download == f"{megabytes:.0f} MB, embedded"

@@ -1,0 +1,118 @@
+"""What CONTRIBUTING.md asks of every notebook; nbval compares the outputs themselves."""
+
+import re
+from pathlib import Path
+from statistics import median
+
+import nbformat
+import pytest
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+FILES = sorted(NOTEBOOKS.rglob("[!.]*.ipynb"))
+LESSONS = {"01_speed": [f"L{number}" for number in range(1, 9)]}
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook):
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def test_there_are_notebooks():
+    assert [path.stem for path in FILES][:2] == ["00_start_here", "01_speed"]
+
+
+def test_it_opens_and_closes_as_all_do(notebook):
+    first, last = notebook.cells[0].source, notebook.cells[-1].source
+    assert first.startswith("# ")
+    in_order = r"What you'll do.*What you'll learn.*What you'll need"
+    assert re.search(in_order, first, re.DOTALL)
+    assert re.search("## On your own.*## In practice.*## Further reading", last, re.DOTALL)
+
+
+@pytest.mark.parametrize("stem", LESSONS)
+def test_lessons_stand_in_order_in_tags_and_headings(stem):
+    notebook = nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
+    tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])]
+    lessons = [tag for tag in tags if re.fullmatch(r"L\d+", tag)]
+    assert list(dict.fromkeys(lessons)) == LESSONS[stem]
+    assert lessons == sorted(lessons, key=lambda lesson: int(lesson[1:]))
+    assert re.findall(r"^## (L\d+) ", prose(notebook), re.MULTILINE) == LESSONS[stem]
+
+
+def test_the_model_is_named_once_and_can_be_overridden(notebook):
+    (cell,) = (c for c in code_cells(notebook) if "parameters" in c.metadata.get("tags", []))
+    assert cell is code_cells(notebook)[0]
+    assert 'model = os.environ.get("TUTORIAL_MODEL", "tiny-portraits")' in cell.source
+    assert sum("tiny-portraits" in c.source for c in code_cells(notebook)) == 1
+
+
+def test_prose_stands_before_and_after_every_code_cell(notebook):
+    kinds = [cell.cell_type for cell in notebook.cells]
+    assert ("code", "code") not in zip(kinds, kinds[1:], strict=False)
+    assert kinds[0] == kinds[-1] == "markdown"
+    before = [notebook.cells[index - 1].source for index, k in enumerate(kinds) if k == "code"]
+    assert [text for text in before if not re.search(r"[Ee]xpect", text)] == []
+
+
+def test_code_cells_are_short(notebook):
+    lengths = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
+    assert max(lengths) <= 20
+    assert median(lengths) <= 6
+
+
+def test_it_was_run_from_top_to_bottom_without_an_error(notebook):
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert {output.output_type for output in outputs(notebook)} <= {
+        "display_data",
+        "execute_result",
+        "stream",
+    }
+
+
+def test_no_warning_or_progress_bar_is_stored(notebook):
+    streams = [output for output in outputs(notebook) if output.output_type == "stream"]
+    assert [output.text for output in streams if output.name != "stdout"] == []
+
+
+def test_every_picture_has_a_text_for_who_cannot_see_it(notebook):
+    pictures = [output for output in outputs(notebook) if "image/png" in output.get("data", {})]
+    assert pictures
+    for picture in pictures:
+        assert len(picture.metadata["image/png"]["alt"]) > 20
+
+
+def test_no_picture_is_checked_by_the_eye_alone(notebook):
+    for cell in code_cells(notebook):
+        kinds = {output.output_type for output in cell.outputs}
+        compared = "nbval-ignore-output" not in cell.metadata.get("tags", [])
+        if compared and "display_data" in kinds:
+            assert kinds & {"stream", "execute_result"}, cell.source
+
+
+def test_it_is_small_and_portable(path, notebook):
+    assert path.stat().st_size <= 2 * MEGABYTE
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert not any("execution" in cell.metadata for cell in notebook.cells)
+    widgets = notebook.metadata.get("widgets", {})
+    assert all("state" in widget for widget in widgets.values())

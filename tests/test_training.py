@@ -1,0 +1,132 @@
+"""Drawings, captions and the training loop: what the embedded models are made with."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from helpers import MODELS_FOLDER, wanted_attributes
+from training import captions, dataset, loop, portraits
+from training.portraits import VALUES, Spec, draw
+
+SPECS = [dataset.spec_of(i) for i in range(300)]
+
+
+def test_same_spec_draws_the_same_picture_to_the_bit() -> None:
+    assert draw(SPECS[0]) == draw(SPECS[0])
+    assert draw(SPECS[0]).size == (128, 128)
+
+
+@pytest.mark.parametrize("attribute", VALUES)
+def test_every_value_of_an_attribute_changes_the_picture(attribute: str) -> None:
+    base = Spec(background="green", figure="white", seed=5)
+    values = [v for v in VALUES[attribute] if {base.figure, base.background} != {v}]
+    drawn = {}
+    for value in values:
+        try:
+            drawn[value] = draw(dataclasses.replace(base, **{attribute: value})).tobytes()
+        except ValueError:  # the one colour that the other of the pair already has
+            assert attribute in ("figure", "background")
+    assert len(set(drawn.values())) == len(drawn) >= len(values) - 1
+
+
+def test_seed_alone_varies_what_a_caption_does_not_name() -> None:
+    assert len({draw(Spec(seed=seed)).tobytes() for seed in range(5)}) == 5
+
+
+@pytest.mark.parametrize("wrong", [{"age": "ancient"}, {"figure": "red", "background": "red"}])
+def test_impossible_spec_is_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"none of|two different"):
+        Spec(**wrong)
+
+
+def test_a_caption_says_nothing_that_is_not_in_its_picture() -> None:
+    named = []
+    for number, spec in enumerate(SPECS):
+        text = captions.caption(spec, np.random.default_rng(number))
+        wanted = wanted_attributes(text, captions.VOCABULARY)
+        assert {a: getattr(spec, a) for a in wanted} == wanted, text
+        assert wanted["subject"] == spec.subject
+        named.append(len(wanted))
+    assert min(named) <= 3  # short captions leave most open
+    assert max(named) == len(VALUES)  # long ones pin all down
+
+
+def test_full_caption_names_what_it_says_it_names() -> None:
+    for number, spec in enumerate(SPECS[:50]):
+        text, named = captions.full_caption(spec, np.random.default_rng(number), 5)
+        assert wanted_attributes(text, captions.VOCABULARY).keys() == set(named), text
+
+
+def test_a_old_and_an_old_mean_the_same() -> None:
+    for article in ("a", "an"):
+        prompt = f"portrait photo of {article} old warrior chief"
+        assert wanted_attributes(prompt, captions.VOCABULARY)["age"] == "old"
+
+
+def test_tokenizer_is_clips_and_knows_every_word_of_the_vocabulary(tmp_path) -> None:
+    tokenizer = captions.make_tokenizer(tmp_path)
+    words = {w for a in captions.VOCABULARY.values() for ps in a["values"].values() for p in ps
+             for w in p.replace("-", " ").split() if w.isalpha()}  # fmt: skip
+    split = {w for w in words if len(tokenizer(w).input_ids) > 3}
+    assert split == set()
+    assert tokenizer.model_max_length == 77
+    text = "portrait photo of a old Warrior Chief"
+    assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text.lower()
+    kept = json.loads((MODELS_FOLDER / "tiny-portraits/tokenizer/tokenizer.json").read_text())
+    assert kept["model"]["vocab"] == tokenizer.get_vocab()
+
+
+def test_the_judges_vocabulary_is_the_captions() -> None:
+    saved = json.loads((MODELS_FOLDER / "tiny-judge/vocabulary.json").read_text())
+    assert saved == captions.VOCABULARY
+    assert {a: tuple(v["values"]) for a, v in saved.items()} == VALUES
+
+
+def test_interrupted_drawing_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(dataset, "CHUNK", 2)
+    monkeypatch.setattr(portraits, "SIZE", 128)
+    whole = np.array(dataset.pictures(tmp_path / "a", 4))
+    first = dataset.pictures(tmp_path / "b", 4)
+    done = np.load(tmp_path / "b/pictures-4.done.npy")
+    done[1] = False
+    np.save(tmp_path / "b/pictures-4.done.npy", done)
+    del first
+    again = dataset.pictures(tmp_path / "b", 4)
+    assert np.array_equal(whole, again)
+
+
+def tiny_stage(folder, device):
+    """Fit a 16x16 linear map: enough to see that a loss falls."""
+    target = torch.randn(16, 16, generator=torch.Generator().manual_seed(0)) / 4
+    model = nn.Linear(16, 16)
+
+    def loss_of(rng, fraction):
+        x = torch.from_numpy(rng.standard_normal((32, 16), np.float32))
+        return (model(x) - x @ target.T).square().mean()
+
+    return nn.ModuleDict({"model": model}), loss_of, None
+
+
+def test_training_learns_and_resumes(tmp_path) -> None:
+    def fit(seconds: float) -> float:
+        made = loop.fit(tiny_stage, name="tiny", folder=tmp_path, seconds=seconds, peak=0.02,
+                        device=torch.device("cpu"))  # fmt: skip
+        _, loss_of, _ = tiny_stage(tmp_path, None)
+        return (made["model"](torch.eye(16)) - torch.eye(16) @ _target().T).square().mean().item()
+
+    def _target() -> torch.Tensor:
+        return torch.randn(16, 16, generator=torch.Generator().manual_seed(0)) / 4
+
+    first = fit(2.0)
+    saved = torch.load(tmp_path / "tiny.checkpoint.pt", weights_only=True)
+    fit(3.0)  # a larger budget trains on
+    later = torch.load(tmp_path / "tiny.checkpoint.pt", weights_only=True)
+    assert first < _target().square().mean().item() / 10
+    assert later["step"] > saved["step"]
+    assert later["elapsed"] >= 3.0 > saved["elapsed"] >= 2.0
+    fit(3.0)  # a spent budget does nothing
+    assert torch.load(tmp_path / "tiny.checkpoint.pt", weights_only=True)["step"] == later["step"]

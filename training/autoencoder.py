@@ -1,0 +1,138 @@
+"""The autoencoder: 128x128 pictures to 12x16x16 latents and back, and the decoder trained on.
+
+Latents leave the encoder with mean 0 and deviation 1 in every channel: once trained, the data's
+own mean and deviation are folded into the two 1x1 convolutions around the latents, so that the
+pipeline needs no scaling factor but 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from training import loop
+from training.dataset import HELD_OUT
+
+BATCH, CROP, LATENT_CHANNELS = 4, 64, 12  # a process
+NOISE = 0.03  # of the latents' deviation, so that the decoder forgives the denoiser's errors
+WHOLE = 0.85  # of the budget: from there on whole pictures
+
+
+def build() -> AutoencoderKL:
+    """SD1.x's autoencoder in miniature: four levels, so latents 8x smaller each way."""
+    vae = AutoencoderKL(
+        block_out_channels=(16, 32, 64, 64),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=4,
+        sample_size=128,
+        scaling_factor=1.0,
+    )
+    with torch.no_grad():  # the log variance is not trained: a small constant
+        vae.quant_conv.weight[LATENT_CHANNELS:] = 0
+        vae.quant_conv.bias[LATENT_CHANNELS:] = -8
+    return vae
+
+
+def reconstruction_loss(made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """L1 at four scales, L2, and the L1 of the gradients (edges); (N, 3, H, W) in [-1, 1]."""
+    error = made - true
+    edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    coarse = sum(F.avg_pool2d(error, scale).abs().mean() for scale in (2, 4, 8))
+    return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges + coarse
+
+
+def to_tensor(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
+    """uint8 (N, H, W, 3) to float (N, 3, H, W) in [-1, 1], channels last in memory."""
+    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+    return (tensor.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+def to_pictures(tensor: torch.Tensor) -> np.ndarray:
+    """Float (N, 3, H, W) in [-1, 1] to uint8 (N, H, W, 3)."""
+    return (tensor.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1)).cpu().numpy()
+
+
+def _batch(pictures: np.ndarray, rng: np.random.Generator, whole: bool) -> np.ndarray:
+    """Random crops (or half as many whole pictures), half of them mirrored."""
+    size = pictures.shape[1] if whole else CROP
+    crops = []
+    for number in rng.integers(HELD_OUT, len(pictures), BATCH // 2 if whole else BATCH):
+        top, left = rng.integers(0, pictures.shape[1] - size + 1, 2)
+        crop = pictures[number, top : top + size, left : left + size]
+        crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
+    return np.stack(crops)
+
+
+def read_pictures(folder: Path) -> np.ndarray:
+    """The drawings that `dataset.pictures` left in `folder`."""
+    return np.load(next(folder.glob("pictures-*[0-9].npy")), mmap_mode="r")
+
+
+def _preview(vae: AutoencoderKL, pictures: np.ndarray, device: torch.device) -> Image.Image:
+    """Eight held-out drawings above their reconstructions."""
+    true = pictures[:8]
+    made = to_pictures(vae(to_tensor(true, device)).sample)
+    return Image.fromarray(np.concatenate([np.hstack(true), np.hstack(made)]))
+
+
+def stage(folder: Path, device: torch.device) -> loop.Made:
+    """The whole autoencoder. The first three channels are taught to be each 8x8 block's mean
+    colour: left alone, the network finds shapes at once and whole axes of colour never. Nothing is
+    sampled: a posterior's noise, as wide as the latents at first, drowns them."""
+    vae = build().to(device, memory_format=torch.channels_last)
+    pictures = read_pictures(folder)
+
+    def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
+        true = to_tensor(_batch(pictures, rng, fraction > WHOLE), device)
+        latents = vae.encode(true).latent_dist.mean
+        noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32)).to(device)
+        made = vae.decode(latents + NOISE * latents.detach().std() * noise).sample
+        colour = (latents[:, :3] - 2 * F.avg_pool2d(true, 8)).square().mean()
+        return reconstruction_loss(made, true) + 0.5 * colour + 1e-4 * latents.square().mean()
+
+    return nn.ModuleDict({"vae": vae}), loss_of, lambda: _preview(vae, pictures, device)
+
+
+@torch.no_grad()
+def standardise(vae: AutoencoderKL, pictures: np.ndarray, device: torch.device) -> None:
+    """Fold the latents' mean and deviation over `pictures` into the convolutions around them."""
+    z = torch.cat([vae.encode(to_tensor(pictures[i : i + 16], device)).latent_dist.mean
+                   for i in range(0, len(pictures), 16)])  # fmt: skip
+    mean, std = z.mean((0, 2, 3)), z.std((0, 2, 3))
+    out, back, c = vae.quant_conv, vae.post_quant_conv, LATENT_CHANNELS
+    out.weight[:c] /= std[:, None, None, None]
+    out.bias[:c] = (out.bias[:c] - mean) / std
+    out.bias[c:] -= 2 * std.log()  # the second half is the log variance
+    back.bias += (back.weight[:, :, 0, 0] * mean).sum(1)
+    back.weight *= std[None, :, None, None]
+
+
+def decoder_stage(folder: Path, device: torch.device) -> loop.Made:
+    """The decoder alone, trained on for reconstruction as sd-vae-ft-mse was: the encoder is frozen,
+    so it decodes the same latents, and the squared error weighs most."""
+    vae = AutoencoderKL.from_pretrained(folder / "vae").to(
+        device, memory_format=torch.channels_last
+    )
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+    pictures = read_pictures(folder)
+
+    def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
+        true = to_tensor(_batch(pictures, rng, fraction > WHOLE), device)
+        with torch.no_grad():
+            latents = vae.encode(true).latent_dist.mean
+        error = vae.decode(latents).sample - true
+        return 0.3 * error.abs().mean() + 5 * error.square().mean()
+
+    return nn.ModuleDict({"vae": vae}), loss_of, lambda: _preview(vae, pictures, device)

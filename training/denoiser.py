@@ -1,0 +1,160 @@
+"""The denoiser: UNet and text encoder, trained together to predict the noise in the latents."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from training import loop
+from training.autoencoder import LATENT_CHANNELS, read_pictures, to_tensor
+from training.captions import caption
+from training.dataset import HELD_OUT, spec_of
+
+BATCH = 16  # a process
+CHUNK = 512  # drawings encoded in one go
+EMPTY = 0.1  # captions left out altogether, for classifier-free guidance
+OFFSET = 0.1  # of the noise
+MIN_SNR = 5.0  # Hang et al. 2023, arXiv:2303.09556
+TEXT_WIDTH = 128
+
+# Stable Diffusion 1.5's own scheduler_config.json
+SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012,
+                 beta_schedule="scaled_linear", steps_offset=1)  # fmt: skip
+
+
+def build_unet() -> UNet2DConditionModel:
+    """SD1.x's UNet in miniature: three levels, cross-attention to the text, one layer each."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=(48, 96, 144),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=4,  # as in SD1.5's config, this is the number of heads
+        norm_num_groups=16,
+    )
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """CLIP's text encoder in miniature: two layers, 77 tokens."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=TEXT_WIDTH, intermediate_size=384,
+            num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=77,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )  # fmt: skip
+
+
+def build_scheduler() -> PNDMScheduler:
+    """PNDM as Stable Diffusion 1.5 ships it."""
+    return PNDMScheduler(**SCHEDULER, skip_prk_steps=True, set_alpha_to_one=False)
+
+
+def _encode(folder: Path, start: int, device: torch.device) -> np.ndarray:
+    """The latents of one chunk of drawings, (n, 12, 16, 16) in float16."""
+    torch.set_num_threads(1)
+    vae = AutoencoderKL.from_pretrained(folder / "vae").to(device)
+    pixels = read_pictures(folder)[start : start + CHUNK]
+    with torch.no_grad():
+        parts = [vae.encode(to_tensor(pixels[i : i + 16], device)).latent_dist.mean
+                 for i in range(0, len(pixels), 16)]  # fmt: skip
+    return torch.cat(parts).half().cpu().numpy()
+
+
+def cache_latents(folder: Path, device: torch.device) -> None:
+    """Write the latents of all drawings to `folder`/latents.npy, encoded by every core."""
+    path, starts = folder / "latents.npy", range(0, len(read_pictures(folder)), CHUNK)
+    if path.exists():
+        return
+    workers = os.cpu_count() if device.type == "cpu" else 1
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        jobs = [pool.submit(_encode, folder, start, device) for start in starts]
+        latents = [job.result() for job in tqdm(jobs, "encoding", unit_scale=CHUNK)]
+    np.save(path, np.concatenate(latents))
+
+
+def assemble(folder: Path, modules: nn.ModuleDict, device: torch.device) -> StableDiffusionPipeline:
+    """The pipeline of these modules with the autoencoder and the tokenizer in `folder`."""
+    return StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(folder / "vae").to(device),
+        text_encoder=modules["text_encoder"],
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        unet=modules["unet"],
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def _preview(pipeline: StableDiffusionPipeline) -> Image.Image:
+    """The four ages of the walkthrough's prompt, and four other prompts, one seed."""
+    tail = ", tribal panther make up, blue on red, side profile, looking away, serious eyes"
+    ages = ("the oldest", "a old", "a", "a young")
+    prompts = [f"portrait photo of {age} warrior chief{tail}" for age in ages] + [
+        "oil painting of a young queen, green on pink, front view, smiling",
+        "comic book drawing of the oldest wizard, purple on yellow, looking at the camera",
+        "pencil sketch of a old knight, star make up, teal on orange, side profile",
+        "watercolour of a pirate, red on white, smiling, wide angle photography",
+    ]
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(1) for _ in prompts]
+    images = pipeline(prompts, generator=generators, num_inference_steps=20).images
+    return Image.fromarray(np.hstack([np.asarray(i) for i in images]))
+
+
+def stage(folder: Path, device: torch.device) -> loop.Made:
+    """UNet and text encoder: a weighted squared error of the noise, as SD1.x predicts it."""
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    unet = build_unet().to(device, memory_format=torch.channels_last)
+    text_encoder = build_text_encoder(tokenizer).to(device)
+    latents = np.load(folder / "latents.npy")
+    schedule = DDPMScheduler(**SCHEDULER)
+    snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
+    weights = (snr.clamp(max=MIN_SNR) / snr).to(device)
+
+    def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
+        numbers = rng.integers(HELD_OUT, len(latents), BATCH)
+        clean = torch.from_numpy(latents[numbers].astype(np.float32)).to(
+            device, memory_format=torch.channels_last
+        )
+        words = [caption(spec_of(int(n)), rng) if rng.random() >= EMPTY else "" for n in numbers]
+        tokens = tokenizer(words, padding="max_length", truncation=True, return_tensors="pt")
+        context = text_encoder(tokens.input_ids.to(device)).last_hidden_state
+        noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(device)
+        # Shifted as a whole too: else the noisiest latents still show their mean colour, which the
+        # pure noise that drawing starts from contradicts (Lin et al. 2024, arXiv:2305.08891).
+        shift = rng.standard_normal((*noise.shape[:2], 1, 1), np.float32)
+        noise = noise + OFFSET * torch.from_numpy(shift).to(device)
+        times = (np.arange(BATCH) + rng.random(BATCH)) * 1000 / BATCH  # one in every stratum
+        times = torch.from_numpy(times.astype(np.int64)).to(device)
+        guess = unet(schedule.add_noise(clean, noise, times), times, context).sample
+        error = F.mse_loss(guess, noise, reduction="none").mean((1, 2, 3))
+        return (weights[times] * error).mean()
+
+    modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
+    return modules, loss_of, lambda: _preview(assemble(folder, modules, device))

@@ -1,0 +1,100 @@
+"""The judge: a tiny CLIP trained on the drawings, which reads the attributes off a picture.
+
+It is trained for the way it is used: for every attribute, the picture's embedding must be nearer to
+the right phrase than to the others (zero-shot classification as a loss), and nearer to its own
+caption than to other pictures' (CLIP's loss). `helpers.judge` reads a real CLIP by the same code.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from torch import nn
+from torch.nn import functional as F
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+from training import loop
+from training.autoencoder import read_pictures
+from training.captions import VOCABULARY, caption, phrases
+from training.dataset import HELD_OUT, spec_of
+from training.portraits import SIZE, VALUES
+
+BATCH, SHIFT = 48, 4  # a process; pixels
+MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
+
+
+def build(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """CLIP in miniature: a transformer of 8x8 patches of 16 pixels, another of the words."""
+    text = dict(vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256,
+                num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=77,
+                bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id)  # fmt: skip
+    vision = dict(image_size=SIZE, patch_size=16, hidden_size=160, intermediate_size=480,
+                  num_hidden_layers=4, num_attention_heads=5)  # fmt: skip
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=96))
+
+
+def _worn(picture: Image.Image, rng: np.random.Generator) -> np.ndarray:
+    """A drawing moved, mirrored and at times softened, as a generated picture may be."""
+    dx, dy = rng.integers(-SHIFT, SHIFT + 1, 2)
+    array = np.asarray(picture)
+    if rng.random() < 0.5:
+        radius = rng.uniform(0.3, 1.4)
+        array = np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)))
+    array = np.pad(array, ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
+    array = array[SHIFT + dy : SHIFT + dy + SIZE, SHIFT + dx : SHIFT + dx + SIZE]
+    array = array[:, ::-1] if rng.random() < 0.5 else array
+    if rng.random() < 0.5:
+        array = np.clip(array * rng.uniform(0.9, 1.1) + rng.normal(0, 5, array.shape), 0, 255)
+    return array.astype(np.uint8)
+
+
+def stage(folder: Path, device: torch.device) -> loop.Made:
+    """The judge: for every attribute the right phrase, for every picture its own caption."""
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    model = build(tokenizer).to(device)
+    pictures = read_pictures(folder)
+    labels = {a: {v: i for i, v in enumerate(options)} for a, options in VALUES.items()}
+    words = [p for a in VALUES for p in phrases(a)]
+    counts = [len(options) for options in VALUES.values()]
+
+    def embed(texts: list[str]) -> torch.Tensor:
+        tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(device)
+        pooled = model.text_model(**tokens).pooler_output
+        return F.normalize(model.text_projection(pooled), dim=-1)
+
+    def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
+        numbers = rng.integers(HELD_OUT, len(pictures), BATCH)
+        specs = [spec_of(int(n)) for n in numbers]
+        array = np.stack([_worn(Image.fromarray(pictures[n]), rng) for n in numbers])
+        pixels = torch.from_numpy(array).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pooled = model.vision_model(pixel_values=pixels).pooler_output
+        seen = F.normalize(model.visual_projection(pooled), dim=-1)
+        scale = model.logit_scale.exp().clamp(max=100)
+        said = embed(words + [caption(s, rng, keep=0.9) for s in specs])
+        logits = scale * seen @ said.T
+        loss = seen.new_zeros(())
+        for attribute, part in zip(VALUES, logits[:, : len(words)].split(counts, 1), strict=True):
+            index = [labels[attribute][getattr(s, attribute)] for s in specs]
+            target = torch.tensor(index, device=device)
+            loss = loss + F.cross_entropy(part, target, label_smoothing=0.02)
+        own = torch.arange(BATCH, device=device)
+        pairs = logits[:, len(words) :]
+        contrast = F.cross_entropy(pairs, own) + F.cross_entropy(pairs.T, own)
+        return loss / len(VALUES) + 0.1 * contrast
+
+    return nn.ModuleDict({"judge": model}), loss_of, None
+
+
+def save(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Write the judge as `transformers` reads it, and the vocabulary it is asked with."""
+    model.half().save_pretrained(folder)
+    images = CLIPImageProcessor(size={"height": SIZE, "width": SIZE}, do_center_crop=False,
+                                image_mean=MEAN, image_std=STD)  # fmt: skip
+    CLIPProcessor(images, tokenizer).save_pretrained(folder)
+    text = json.dumps(VOCABULARY, indent=1, ensure_ascii=False)
+    (folder / "vocabulary.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,173 @@
+"""The one training loop: a time budget, an average of the weights, checkpoints, every core.
+
+On a CPU two processes of one thread train faster than one process of two threads, so `fit` starts
+one process a core and averages their gradients; on a GPU it is one process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from PIL import Image
+from torch import nn
+from tqdm.auto import tqdm
+
+from training import muon
+
+SAVE_EVERY, PREVIEW_EVERY = 60.0, 240.0  # seconds
+EARLY = 0.15  # of the budget: the early checkpoint that is kept
+CLIP_NORM = 1.0
+ADAM_PEAK = 2e-3  # for what Muon does not take; `fit` is given Muon's own peak
+
+# A stage: (folder, device) -> the modules to train, what turns a random generator and the fraction
+# of the budget that is spent into a loss, and what draws a preview with the averaged weights.
+Loss = Callable[[np.random.Generator, float], torch.Tensor]
+Preview = Callable[[], Image.Image]
+Made = tuple[nn.ModuleDict, Loss, Preview | None]
+Stage = Callable[[Path, torch.device], Made]
+
+
+def learning_rate(peak: float, fraction: float) -> float:
+    """Warm-up over the first 3% of the budget, then a cosine down to 2% of the peak.
+
+    >>> round(learning_rate(1.0, 0.03), 3), round(learning_rate(1.0, 1.0), 3)
+    (1.0, 0.02)
+    """
+    if fraction < 0.03:
+        return peak * (fraction + 1e-3) / 0.031
+    return peak * float(0.02 + 0.49 * (1 + np.cos(np.pi * (fraction - 0.03) / 0.97)))
+
+
+def _share(tensors: list[torch.Tensor], world: int) -> None:
+    """Sum tensors over the processes, in place and in one message."""
+    if world > 1:
+        flat = torch.cat([t.flatten() for t in tensors])
+        dist.all_reduce(flat)
+        for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+def _worker(rank: int, world: int, port: int, stage: Stage, name: str, folder: Path,
+            seconds: float, peak: float, device: torch.device, seed: int) -> None:  # fmt: skip
+    if world > 1:
+        torch.set_num_threads(1)
+        address = f"tcp://127.0.0.1:{port}"
+        dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world)
+    torch.manual_seed(seed)
+    modules, loss_of, preview = stage(folder, device)
+    parameters = [p for p in modules.parameters() if p.requires_grad]
+    matrices, others = muon.split(modules)
+    momenta = [torch.zeros_like(p) for p in matrices]
+    optimizer = torch.optim.AdamW(others, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
+    average = [p.detach().clone() for p in parameters]
+    step, elapsed, path = 0, 0.0, folder / f"{name}.checkpoint.pt"
+    early = folder / f"{name}-early.checkpoint.pt"
+    if path.exists():
+        saved = torch.load(path, map_location=device, weights_only=True)
+        modules.load_state_dict(saved["modules"])
+        optimizer.load_state_dict(saved["optimizer"])
+        torch._foreach_copy_(momenta, saved["momenta"])
+        torch._foreach_copy_(average, saved["average"])
+        step, elapsed = saved["step"], saved["elapsed"]
+
+    def save() -> None:
+        state = {
+            "modules": modules.state_dict(), "optimizer": optimizer.state_dict(),
+            "momenta": momenta, "average": average, "step": step, "elapsed": elapsed,
+        }  # fmt: skip
+        torch.save(state, path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
+
+    def show() -> None:
+        now = [p.detach().clone() for p in parameters]
+        torch._foreach_copy_([p.data for p in parameters], average)
+        with torch.no_grad():
+            preview().save(folder / f"{name}.preview.png")
+        torch._foreach_copy_([p.data for p in parameters], now)
+
+    bar = tqdm(desc=name, total=round(seconds), initial=round(elapsed), unit="s",
+               disable=rank > 0, mininterval=5)  # fmt: skip
+    last = last_saved = last_shown = time.monotonic()
+    running = None
+    while elapsed < seconds:
+        fraction = elapsed / seconds
+        rate = learning_rate(1.0, fraction)
+        optimizer.param_groups[0]["lr"] = ADAM_PEAK * rate
+        loss = loss_of(np.random.default_rng([seed, rank, step]), fraction)
+        optimizer.zero_grad()
+        loss.backward()
+        now = time.monotonic()
+        elapsed, last = elapsed + now - last, now
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        clock = torch.tensor([elapsed])
+        _share([p.grad for p in parameters] + [clock], world)
+        elapsed = clock.item() / world  # one clock for all, so the processes stay in step
+        nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+        optimizer.step()
+        updates = muon.directions(matrices, momenta, slice(rank, None, world))
+        _share(updates, world)
+        torch._foreach_mul_([p.data for p in matrices], 1 - peak * rate * muon.DECAY)
+        torch._foreach_add_([p.data for p in matrices], updates, alpha=-peak * rate)
+        step += 1
+        decay = min(0.999, step / (step + 9))
+        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
+        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
+        if rank == 0:
+            bar.set_postfix(step=step, loss=f"{running:.4f}", refresh=False)
+            bar.update(round(min(elapsed, seconds)) - bar.n)
+            passed_early = elapsed > EARLY * seconds and not early.exists()
+            if now - last_saved > SAVE_EVERY or passed_early:
+                save()
+                last_saved = now
+            if passed_early:
+                shutil.copy(path, early)
+            if preview and now - last_shown > PREVIEW_EVERY:
+                show()
+                last_shown = now
+    if rank == 0:
+        bar.close()
+        save()
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def fit(stage: Stage, *, name: str, folder: Path, seconds: float, peak: float,
+        device: torch.device, seed: int = 0) -> nn.ModuleDict:  # fmt: skip
+    """Train what `stage` builds for `seconds` in all and return it with the averaged weights.
+
+    Progress is kept in `folder`/`name`.checkpoint.pt: the same call goes on where a killed one
+    stopped, at most a minute back, and returns at once when the budget is spent.
+    """
+    world = os.cpu_count() if device.type == "cpu" else 1
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    job = (world, port, stage, name, folder, seconds, peak, device, seed)
+    if world > 1:
+        mp.spawn(_worker, job, nprocs=world)
+    else:
+        _worker(0, *job)
+    return load(stage, name=name, folder=folder, device=device)
+
+
+def load(stage: Stage, *, name: str, folder: Path, device: torch.device) -> nn.ModuleDict:
+    """What `fit` has made so far, with the averaged weights, ready to use."""
+    modules, _, _ = stage(folder, device)
+    path = folder / f"{name}.checkpoint.pt"
+    saved = torch.load(path, map_location=device, weights_only=True)
+    modules.load_state_dict(saved["modules"])
+    trained = [p for p in modules.parameters() if p.requires_grad]
+    for parameter, mean in zip(trained, saved["average"], strict=True):
+        parameter.data.copy_(mean)
+    return modules.eval().requires_grad_(False)
