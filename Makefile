@@ -21,7 +21,7 @@ help: ## Show this list
 
 lab: $(INSTALLED) ## Install what is needed, once, and open the first notebook in JupyterLab
 	@echo "Opening notebooks/00_start_here.ipynb in JupyterLab; Ctrl-C here ends it."
-	@$(BIN)/jupyter lab $(LAB_FLAGS) notebooks/00_start_here.ipynb
+	@$(BIN)/jupyter lab $(LAB_FLAGS) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 test: lint ## Check everything: style, units, docstrings' examples, every notebook's outputs
 	@$(BIN)/pytest

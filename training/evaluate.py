@@ -182,9 +182,17 @@ def megabytes(folder: Path) -> float:
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
 
 
-def percent(table: pd.DataFrame) -> str:
-    """Shares as a Markdown table of percentages."""
-    return (100 * table).round(1).to_markdown()
+def markdown(table: pd.DataFrame) -> str:
+    """A Markdown table with the index as its first column.
+
+    >>> print(markdown(pd.DataFrame({"share": [0.5]}, index=["age"])))
+    | | share |
+    |---|---|
+    | age | 0.5 |
+    """
+    rows = [["", *table.columns], *([str(v) for v in row] for row in table.itertuples())]
+    lines = ["| " + " | ".join(row).strip() + " |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
 CARD = """---
@@ -250,7 +258,7 @@ def main() -> None:
     parser.add_argument("--guidance-scale", type=float, default=7.5)
     options = parser.parse_args()
     scale = {"guidance_scale": options.guidance_scale}
-    pictures = dataset.pictures(options.state, dataset.HELD_OUT)[: dataset.HELD_OUT]
+    pictures = dataset.pictures(options.state / "held-out", dataset.HELD_OUT)[: dataset.HELD_OUT]
     judge, pipeline = load_judge(), load_pipeline()
     pipeline.set_progress_bar_config(disable=True)
     accuracy = judge_accuracy(judge, pictures)
@@ -308,8 +316,8 @@ def main() -> None:
         machine=f"{torch.get_num_threads()} CPU cores ({platform.machine()})",
         torch=torch.__version__.split("+")[0], diffusers=diffusers.__version__,
         rows="\n".join("| " + " | ".join(row) + " |" for row in rows),
-        held_out=len(pictures), attributes=percent(table), count=len(prompts),
-        scale=options.guidance_scale, spread=spread.round(2).to_markdown(),
+        held_out=len(pictures), attributes=markdown((100 * table).round(1)), count=len(prompts),
+        scale=options.guidance_scale, spread=markdown(spread.round(2)),
     )  # fmt: skip
     path = MODELS_FOLDER / "tiny-portraits" / "README.md"
     path.write_text(card, encoding="utf-8")

@@ -23,7 +23,7 @@ from training.captions import VOCABULARY, caption, phrases
 from training.dataset import HELD_OUT, spec_of
 from training.portraits import SIZE, VALUES
 
-BATCH, SHIFT = 48, 4  # a process; pixels
+BATCH, PAIRS, SHIFT = 48, 12, 4  # a process; of them with captions; pixels
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 
 
@@ -75,15 +75,15 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         pooled = model.vision_model(pixel_values=pixels).pooler_output
         seen = F.normalize(model.visual_projection(pooled), dim=-1)
         scale = model.logit_scale.exp().clamp(max=100)
-        said = embed(words + [caption(s, rng, keep=0.9) for s in specs])
+        said = embed(words + [caption(s, rng, keep=0.9) for s in specs[:PAIRS]])
         logits = scale * seen @ said.T
         loss = seen.new_zeros(())
         for attribute, part in zip(VALUES, logits[:, : len(words)].split(counts, 1), strict=True):
             index = [labels[attribute][getattr(s, attribute)] for s in specs]
             target = torch.tensor(index, device=device)
             loss = loss + F.cross_entropy(part, target, label_smoothing=0.02)
-        own = torch.arange(BATCH, device=device)
-        pairs = logits[:, len(words) :]
+        own = torch.arange(PAIRS, device=device)
+        pairs = logits[:PAIRS, len(words) :]
         contrast = F.cross_entropy(pairs, own) + F.cross_entropy(pairs.T, own)
         return loss / len(VALUES) + 0.1 * contrast
 
