@@ -16,10 +16,10 @@ from training import autoencoder, captions, dataset, denoiser, export, judge, lo
 
 # stage: (minutes on two CPU cores, minutes on a GPU, Muon's peak learning rate)
 STAGES = {
-    "judge": (12, 3, 0.02),
-    "autoencoder": (27, 6, 0.02),
-    "denoiser": (55, 12, 0.02),
-    "decoder": (8, 3, 0.005),
+    "judge": (45, 4, 0.02),
+    "autoencoder": (60, 6, 0.02),
+    "denoiser": (120, 12, 0.02),
+    "decoder": (30, 4, 0.005),
 }
 
 

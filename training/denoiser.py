@@ -32,7 +32,9 @@ BATCH = 16  # a process
 CHUNK = 512  # drawings encoded in one go
 EMPTY = 0.1  # captions left out altogether, for classifier-free guidance
 OFFSET = 0.1  # of the noise
-MIN_SNR = 5.0  # Hang et al. 2023, arXiv:2303.09556
+# A step's weight makes its error count as in v-prediction (Salimans and Ho 2022, arXiv:2202.00512),
+# within limits at both ends: min-SNR weighting (Hang et al. 2023, arXiv:2303.09556), and a ceiling.
+MIN_SNR, MAX_WEIGHT = 5.0, 30.0
 TEXT_WIDTH = 128
 
 # Stable Diffusion 1.5's own scheduler_config.json
@@ -54,6 +56,32 @@ def build_unet() -> UNet2DConditionModel:
         attention_head_dim=4,  # as in SD1.5's config, this is the number of heads
         norm_num_groups=16,
     )
+
+
+@torch.no_grad()
+def start_from_identity(unet: UNet2DConditionModel) -> None:
+    """Make an untrained UNet answer with its input, which at high noise nearly is the noise.
+
+    Learnt from nothing, this takes a small UNet thousands of steps, and until then its guess at the
+    noisiest steps, where the layout is decided, is worse than none. Twice LATENT_CHANNELS carry the
+    input and its negative past every block, through the outermost skip connection; and
+    silu(x) - silu(-x) is x.
+    """
+    first, last, out = unet.conv_in, unet.up_blocks[-1].resnets[-1], unet.conv_out
+    carried, width = 2 * LATENT_CHANNELS, first.out_channels
+    first.weight[:carried] = 0
+    first.bias[:carried] = 0
+    last.conv2.weight[:] = 0
+    last.conv2.bias[:] = 0
+    last.conv_shortcut.weight[:carried] = 0
+    last.conv_shortcut.bias[:carried] = 0
+    out.weight[:] = 0
+    out.bias[:] = 0
+    for channel in range(LATENT_CHANNELS):
+        for place, sign in ((2 * channel, 1), (2 * channel + 1, -1)):
+            first.weight[place, channel, 1, 1] = sign
+            last.conv_shortcut.weight[place, width + place] = 1
+            out.weight[channel, place, 1, 1] = sign
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -131,11 +159,12 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     """UNet and text encoder: a weighted squared error of the noise, as SD1.x predicts it."""
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     unet = build_unet().to(device, memory_format=torch.channels_last)
+    start_from_identity(unet)
     text_encoder = build_text_encoder(tokenizer).to(device)
     latents = np.load(folder / "latents.npy")
     schedule = DDPMScheduler(**SCHEDULER)
     snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
-    weights = (snr.clamp(max=MIN_SNR) / snr).to(device)
+    weights = ((snr.clamp(max=MIN_SNR) + 1) / snr).clamp(max=MAX_WEIGHT).to(device)
 
     def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
         numbers = rng.integers(HELD_OUT, len(latents), BATCH)

@@ -23,7 +23,7 @@ from training.captions import VOCABULARY, caption, phrases
 from training.dataset import HELD_OUT, spec_of
 from training.portraits import SIZE, VALUES
 
-BATCH, PAIRS, SHIFT = 48, 12, 4  # a process; of them with captions; pixels
+BATCH, PAIRS, SHIFT = 48, 12, 2  # a process; of them with captions; pixels
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 
 
@@ -43,7 +43,7 @@ def _worn(picture: Image.Image, rng: np.random.Generator) -> np.ndarray:
     dx, dy = rng.integers(-SHIFT, SHIFT + 1, 2)
     array = np.asarray(picture)
     if rng.random() < 0.5:
-        radius = rng.uniform(0.3, 1.4)
+        radius = rng.uniform(0.3, 1.0)
         array = np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)))
     array = np.pad(array, ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
     array = array[SHIFT + dy : SHIFT + dy + SIZE, SHIFT + dx : SHIFT + dx + SIZE]

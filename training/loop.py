@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 from PIL import Image
 from torch import nn
@@ -24,6 +22,7 @@ from tqdm.auto import tqdm
 from training import muon
 
 SAVE_EVERY, PREVIEW_EVERY = 60.0, 240.0  # seconds
+PATIENCE = 600  # seconds one process waits for another
 EARLY = 0.15  # of the budget: the early checkpoint that is kept
 CLIP_NORM = 1.0
 ADAM_PEAK = 2e-3  # for what Muon does not take; `fit` is given Muon's own peak
@@ -47,21 +46,30 @@ def learning_rate(peak: float, fraction: float) -> float:
     return peak * float(0.02 + 0.49 * (1 + np.cos(np.pi * (fraction - 0.03) / 0.97)))
 
 
-def _share(tensors: list[torch.Tensor], world: int) -> None:
-    """Sum tensors over the processes, in place and in one message."""
-    if world > 1:
-        flat = torch.cat([t.flatten() for t in tensors])
-        dist.all_reduce(flat)
-        for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+class Team:
+    """The processes of one training: they add up tensors on a board in shared memory."""
+
+    def __init__(self, world: int, floats: int) -> None:
+        self.world = world
+        self.board = torch.zeros(world, floats).share_memory_()
+        self.barrier = mp.get_context("spawn").Barrier(world)
+
+    def add_up(self, tensors: list[torch.Tensor], rank: int) -> None:
+        """Sum `tensors` over the processes, in place."""
+        sizes = [t.numel() for t in tensors]
+        torch.cat([t.flatten() for t in tensors], out=self.board[rank, : sum(sizes)])
+        self.barrier.wait(PATIENCE)
+        total = self.board[:, : sum(sizes)].sum(0)
+        self.barrier.wait(PATIENCE)  # nobody writes again before all have read
+        for tensor, part in zip(tensors, total.split(sizes), strict=True):
             tensor.copy_(part.view_as(tensor))
 
 
-def _worker(rank: int, world: int, port: int, stage: Stage, name: str, folder: Path,
+def _worker(rank: int, team: Team | None, stage: Stage, name: str, folder: Path,
             seconds: float, peak: float, device: torch.device, seed: int) -> None:  # fmt: skip
-    if world > 1:
+    world = team.world if team else 1
+    if team:
         torch.set_num_threads(1)
-        address = f"tcp://127.0.0.1:{port}"
-        dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world)
     torch.manual_seed(seed)
     modules, loss_of, preview = stage(folder, device)
     parameters = [p for p in modules.parameters() if p.requires_grad]
@@ -97,8 +105,8 @@ def _worker(rank: int, world: int, port: int, stage: Stage, name: str, folder: P
     bar = tqdm(desc=name, total=round(seconds), initial=round(elapsed), unit="s",
                disable=rank > 0, mininterval=5)  # fmt: skip
     last = last_saved = last_shown = time.monotonic()
-    running = None
-    while elapsed < seconds:
+    running, parent = None, os.getppid()
+    while elapsed < seconds and os.getppid() == parent:  # end with a killed parent
         fraction = elapsed / seconds
         rate = learning_rate(1.0, fraction)
         optimizer.param_groups[0]["lr"] = ADAM_PEAK * rate
@@ -111,12 +119,14 @@ def _worker(rank: int, world: int, port: int, stage: Stage, name: str, folder: P
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         clock = torch.tensor([elapsed])
-        _share([p.grad for p in parameters] + [clock], world)
-        elapsed = clock.item() / world  # one clock for all, so the processes stay in step
+        if team:  # one clock for all, so the processes stay in step
+            team.add_up([p.grad for p in parameters] + [clock], rank)
+        elapsed = clock.item() / world
         nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
         optimizer.step()
         updates = muon.directions(matrices, momenta, slice(rank, None, world))
-        _share(updates, world)
+        if team:
+            team.add_up(updates, rank)
         torch._foreach_mul_([p.data for p in matrices], 1 - peak * rate * muon.DECAY)
         torch._foreach_add_([p.data for p in matrices], updates, alpha=-peak * rate)
         step += 1
@@ -138,8 +148,6 @@ def _worker(rank: int, world: int, port: int, stage: Stage, name: str, folder: P
     if rank == 0:
         bar.close()
         save()
-    if world > 1:
-        dist.destroy_process_group()
 
 
 def fit(stage: Stage, *, name: str, folder: Path, seconds: float, peak: float,
@@ -149,15 +157,13 @@ def fit(stage: Stage, *, name: str, folder: Path, seconds: float, peak: float,
     Progress is kept in `folder`/`name`.checkpoint.pt: the same call goes on where a killed one
     stopped, at most a minute back, and returns at once when the budget is spent.
     """
-    world = os.cpu_count() if device.type == "cpu" else 1
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    job = (world, port, stage, name, folder, seconds, peak, device, seed)
-    if world > 1:
+    if device.type == "cpu" and (world := os.cpu_count()) > 1:
+        floats = sum(p.numel() for p in stage(folder, device)[0].parameters()) + 1
+        team = Team(world, floats)
+        job = (team, stage, name, folder, seconds, peak, device, seed)
         mp.spawn(_worker, job, nprocs=world)
     else:
-        _worker(0, *job)
+        _worker(0, None, stage, name, folder, seconds, peak, device, seed)
     return load(stage, name=name, folder=folder, device=device)
 
 
