@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import nn
 
 from helpers import MODELS_FOLDER, wanted_attributes
@@ -130,3 +131,10 @@ def test_training_learns_and_resumes(tmp_path) -> None:
     assert later["elapsed"] >= 3.0 > saved["elapsed"] >= 2.0
     fit(3.0)  # a spent budget does nothing
     assert torch.load(tmp_path / "tiny.checkpoint.pt", weights_only=True)["step"] == later["step"]
+
+
+def test_schedulers_are_made_from_the_config_as_from_stable_diffusions(pipeline) -> None:
+    made = DDIMScheduler.from_config(pipeline.scheduler.config)
+    assert made.config.clip_sample is False  # a latent is no pixel: clipped, DDIM draws rubbish
+    solver = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    assert solver.config.timestep_spacing == "linspace"

@@ -140,7 +140,7 @@ def full_caption(spec: Spec, rng: np.random.Generator, clauses: int) -> tuple[st
     """A canonical prompt naming subject, age and `clauses` further attributes, and their names.
 
     >>> full_caption(Spec(), np.random.default_rng(1), 2)
-    ('portrait of a warrior chief, blue on red', ['subject', 'age', 'figure', 'background'])
+    ('portrait photo of a warrior chief, serious eyes', ['subject', 'age', 'style', 'mood'])
     """
     groups = [["style"], ["make_up"], ["figure", "background"], ["view"], ["gaze"], ["mood"],
               ["lens"], ["light"]]  # fmt: skip

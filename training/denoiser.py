@@ -37,9 +37,22 @@ OFFSET = 0.1  # of the noise
 MIN_SNR, MAX_WEIGHT = 5.0, 30.0
 TEXT_WIDTH = 128
 
-# Stable Diffusion 1.5's own scheduler_config.json
-SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012,
-                 beta_schedule="scaled_linear", steps_offset=1)  # fmt: skip
+# Stable Diffusion 1.5's own scheduler_config.json, to the letter: what it leaves out (the timesteps'
+# spacing) and what it adds (clip_sample) decides how other schedulers are made from it.
+SCHEDULER = {
+    "_class_name": "PNDMScheduler",
+    "_diffusers_version": "0.6.0",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+    "clip_sample": False,
+}
+BETAS = {key: SCHEDULER[key] for key in ("beta_start", "beta_end", "beta_schedule")}
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -96,11 +109,6 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )  # fmt: skip
 
 
-def build_scheduler() -> PNDMScheduler:
-    """PNDM as Stable Diffusion 1.5 ships it."""
-    return PNDMScheduler(**SCHEDULER, skip_prk_steps=True, set_alpha_to_one=False)
-
-
 def _encode(folder: Path, start: int, device: torch.device) -> np.ndarray:
     """The latents of one chunk of drawings, (n, 12, 16, 16) in float16."""
     torch.set_num_threads(1)
@@ -131,7 +139,7 @@ def assemble(folder: Path, modules: nn.ModuleDict, device: torch.device) -> Stab
         text_encoder=modules["text_encoder"],
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         unet=modules["unet"],
-        scheduler=build_scheduler(),
+        scheduler=PNDMScheduler.from_config(SCHEDULER),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -162,7 +170,7 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     start_from_identity(unet)
     text_encoder = build_text_encoder(tokenizer).to(device)
     latents = np.load(folder / "latents.npy")
-    schedule = DDPMScheduler(**SCHEDULER)
+    schedule = DDPMScheduler(**BETAS)
     snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
     weights = ((snr.clamp(max=MIN_SNR) + 1) / snr).clamp(max=MAX_WEIGHT).to(device)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ def _save(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     pipeline.unet.half()
     pipeline.vae.half()
     pipeline.save_pretrained(folder)
+    text = json.dumps(denoiser.SCHEDULER, indent=2) + "\n"
+    (folder / "scheduler" / "scheduler_config.json").write_text(text, encoding="utf-8")
 
 
 def export(folder: Path, models: Path, device: torch.device) -> None:
