@@ -37,7 +37,7 @@ OFFSET = 0.1  # of the noise
 MIN_SNR, MAX_WEIGHT = 5.0, 30.0
 TEXT_WIDTH = 128
 
-# Stable Diffusion 1.5's own scheduler_config.json, to the letter: what it leaves out (the timesteps'
+# Stable Diffusion 1.5's own scheduler_config.json, to the letter: what it leaves out (the steps'
 # spacing) and what it adds (clip_sample) decides how other schedulers are made from it.
 SCHEDULER = {
     "_class_name": "PNDMScheduler",
