@@ -55,15 +55,6 @@ MODELS: dict[str, Model] = {
             description="A miniature of Stable Diffusion 1.x that draws storybook portraits.",
         ),
         Model(
-            name="tiny-portraits-early",
-            id="tiny-portraits-early",
-            revision=None,
-            licence="Apache-2.0",
-            download="14 MB, embedded",
-            judge="tiny-judge",
-            description="The same miniature, early in its training.",
-        ),
-        Model(
             name="stable-diffusion-v1-5",
             id="stable-diffusion-v1-5/stable-diffusion-v1-5",
             revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",

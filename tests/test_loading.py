@@ -42,7 +42,7 @@ def test_models_folder_holds_safetensors_only():
 def test_a_local_folder_loads_as_path_and_as_text():
     folder = loading.MODELS_FOLDER / "tiny-portraits"
     for model in (folder, str(folder)):
-        assert load_pipeline(model, device="cpu").unet.config.in_channels == 8
+        assert load_pipeline(model, device="cpu").unet.config.in_channels == 12
 
 
 @pytest.mark.parametrize("model", ["stable-diffusion-v1-5", MODELS["stable-diffusion-v1-5"].id])

@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import nn
 
 from helpers import MODELS_FOLDER, wanted_attributes
-from training import captions, dataset, loop, portraits
+from training import captions, dataset, loop
 from training.portraits import VALUES, Spec, draw
 
 SPECS = [dataset.spec_of(i) for i in range(300)]
@@ -89,7 +89,6 @@ def test_the_judges_vocabulary_is_the_captions() -> None:
 
 def test_interrupted_drawing_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(dataset, "CHUNK", 2)
-    monkeypatch.setattr(portraits, "SIZE", 128)
     whole = np.array(dataset.pictures(tmp_path / "a", 4))
     first = dataset.pictures(tmp_path / "b", 4)
     done = np.load(tmp_path / "b/pictures-4.done.npy")

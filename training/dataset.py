@@ -28,8 +28,8 @@ def spec_of(number: int) -> Spec:
     return random_spec(np.random.default_rng([SEED, number]), seed=number)
 
 
-def _draw_chunk(start: int) -> tuple[int, np.ndarray]:
-    return start, np.stack([np.asarray(draw(spec_of(i))) for i in range(start, start + CHUNK)])
+def _draw(numbers: range) -> tuple[range, np.ndarray]:
+    return numbers, np.stack([np.asarray(draw(spec_of(i))) for i in numbers])
 
 
 def pictures(folder: Path, count: int) -> np.ndarray:
@@ -46,13 +46,13 @@ def pictures(folder: Path, count: int) -> np.ndarray:
         np.save(done_path, np.zeros(count // CHUNK, bool))
     array = np.load(path, mmap_mode="r+")
     done = np.load(done_path)
-    missing = [int(i) * CHUNK for i in np.flatnonzero(~done)]
+    missing = [range(i * CHUNK, (i + 1) * CHUNK) for i in np.flatnonzero(~done).tolist()]
     if missing:
         with multiprocessing.get_context("spawn").Pool() as pool:
-            chunks = pool.imap_unordered(_draw_chunk, missing)
-            for start, drawn in tqdm(chunks, "drawing", len(missing), unit_scale=CHUNK):
-                array[start : start + CHUNK] = drawn
-                done[start // CHUNK] = True
+            chunks = pool.imap_unordered(_draw, missing)
+            for numbers, drawn in tqdm(chunks, "drawing", len(missing), unit_scale=CHUNK):
+                array[numbers] = drawn
+                done[numbers.start // CHUNK] = True
                 array.flush()
                 np.save(done_path, done)
     return np.load(path, mmap_mode="r")
