@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from training import loop
+from training import judge, loop
 from training.autoencoder import LATENT_CHANNELS, read_pictures, to_tensor
 from training.captions import caption
 from training.dataset import HELD_OUT, spec_of
@@ -101,7 +101,7 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """CLIP's text encoder in miniature: two layers, 77 tokens."""
     return CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=TEXT_WIDTH, intermediate_size=384,
+            vocab_size=len(tokenizer), hidden_size=TEXT_WIDTH, intermediate_size=256,
             num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=77,
             bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
@@ -169,6 +169,8 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     unet = build_unet().to(device, memory_format=torch.channels_last)
     start_from_identity(unet)
     text_encoder = build_text_encoder(tokenizer).to(device)
+    words = loop.load(judge.stage, name="judge", folder=folder, device=device)["judge"].text_model
+    text_encoder.load_state_dict(words.state_dict())  # as Stable Diffusion takes CLIP's
     latents = np.load(folder / "latents.npy")
     schedule = DDPMScheduler(**BETAS)
     snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
