@@ -17,6 +17,7 @@ from helpers.loading import (
     pick_device,
     pick_dtype,
     use_scheduler,
+    use_vae,
 )
 from helpers.timing import Measurement, compare, describe, measure, plot_comparison
 
@@ -43,5 +44,6 @@ __all__ = [
     "read_attributes",
     "show",
     "use_scheduler",
+    "use_vae",
     "wanted_attributes",
 ]

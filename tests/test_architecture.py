@@ -20,6 +20,7 @@ FLOW = {
     "grids": set(),
     "judge": {"loading"},
     "published": set(),
+    "exercises": {"grids", "inputs", "judge"},
 }
 HEAVY = {"accelerate", "diffusers", "matplotlib", "pandas", "transformers"}
 

@@ -28,7 +28,7 @@ from training.autoencoder import LATENT_CHANNELS, read_pictures, to_tensor
 from training.captions import caption
 from training.dataset import HELD_OUT, spec_of
 
-BATCH = 16  # a process
+BATCH = 24  # a process
 CHUNK = 512  # drawings encoded in one go
 EMPTY = 0.1  # captions left out altogether, for classifier-free guidance
 OFFSET = 0.1  # of the noise
