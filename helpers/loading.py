@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
 
 MODELS_FOLDER = Path(__file__).resolve().parent.parent / "models"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Model:
     description: str
     earlier: str | None = None  # an earlier checkpoint of the same model, for `load_pipeline`
     vae: str | None = None  # an autoencoder that was trained further, for `use_vae`
+    shape: str | None = None  # the row with its architecture's configs, if they are not its own
+    random_weights: bool = False  # there are only configs; the weights are drawn when it is loaded
 
 
 MODELS: dict[str, Model] = {
@@ -77,6 +80,18 @@ MODELS: dict[str, Model] = {
             description="The model of the documented walkthrough, in its adopted mirror.",
             earlier="CompVis/stable-diffusion-v1-4",
             vae="stabilityai/sd-vae-ft-mse",
+            shape="sd15-shape",
+        ),
+        Model(
+            name="sd15-shape",
+            id="sd15-shape",
+            revision=None,
+            licence="Apache-2.0",
+            download="nothing: configs embedded, weights drawn at random",
+            judge="tiny-judge",
+            description="Stable Diffusion 1.5's exact architecture with random weights: "
+            "its pictures are noise, its timings and memory are real.",
+            random_weights=True,
         ),
     )
 }
@@ -131,9 +146,12 @@ def load_pipeline(
 
     folder = _find_folder(model)
     _check_folder(folder)
-    pipeline = DiffusionPipeline.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    ).to(device)
+    if str(model) in MODELS and MODELS[str(model)].random_weights:
+        pipeline = draw_weights(empty_pipeline(folder, dtype), device)
+    else:
+        pipeline = DiffusionPipeline.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        ).to(device)
     pipeline.set_progress_bar_config(disable=bool(os.environ.get("CI")), leave=False)
     return pipeline if scheduler is None else use_scheduler(pipeline, scheduler)
 
@@ -186,10 +204,9 @@ def pick_dtype(device: str | torch.device, dtype: str | torch.dtype = "auto") ->
     device = torch.device(device)
     if dtype == "auto":
         return _suitable_dtype(device)
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    chosen = known.get(str(dtype).removeprefix("torch."))
+    chosen = DTYPES.get(str(dtype).removeprefix("torch."))
     if chosen is None:
-        raise ValueError(f"{dtype!r} is not a dtype to draw in: use 'auto', {', '.join(known)}.")
+        raise ValueError(f"{dtype!r} is not a dtype to draw in: use 'auto', {', '.join(DTYPES)}.")
     if device.type == "cpu" and chosen is torch.float16:
         raise ValueError(
             "float16 is made for GPUs: on a CPU it lacks some kernels and crawls in the others. "
@@ -285,6 +302,88 @@ def use_vae(pipeline: DiffusionPipeline, vae: str | Path) -> DiffusionPipeline:
         )
     pipeline.vae = new.to(pipeline.device)
     return pipeline
+
+
+def empty_pipeline(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
+    """Build a pipeline of Stable Diffusion 1.x from its configs alone, without any weights.
+
+    Args:
+        folder: in diffusers' layout; the tokenizer is the embedded model's, to give it some words.
+        dtype: what the weights are declared to be.
+
+    Returns:
+        The pipeline, its parameters on the meta device, where they take no memory.
+
+    Source: accelerate, `init_empty_weights`.
+
+    Example:
+        >>> pipeline = empty_pipeline(MODELS_FOLDER / "sd15-shape", torch.float16)
+        >>> f"{pipeline.unet.num_parameters() / 1e6:.1f} million", pipeline.unet.device
+        ('859.5 million', device(type='meta'))
+    """
+    quieten()
+    from accelerate import init_empty_weights
+    from diffusers import (
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    with init_empty_weights():
+        text_config = CLIPTextConfig.from_pretrained(folder, subfolder="text_encoder")
+        parts = {"text_encoder": CLIPTextModel(text_config)}
+        for name, model_class in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
+            config = model_class.load_config(folder, subfolder=name)
+            parts[name] = model_class.from_config(config)
+    for part in parts.values():
+        # diffusers' own `to` gives notice of layers to keep in float32, of which these have none.
+        torch.nn.Module.to(part.eval().requires_grad_(False), dtype)
+    return StableDiffusionPipeline(
+        **parts,
+        tokenizer=CLIPTokenizer.from_pretrained(MODELS_FOLDER / "tiny-portraits/tokenizer"),
+        scheduler=PNDMScheduler.from_pretrained(folder, subfolder="scheduler"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def draw_weights(pipeline: DiffusionPipeline, device: str | torch.device) -> DiffusionPipeline:
+    """Give an empty pipeline random weights, each made where and in the dtype it will be used.
+
+    A matrix or kernel is uniform within 1 / sqrt(inputs), which keeps what flows through the model
+    far below float16's limit; norms start as the identity. The seed is fixed: the same device gives
+    the same weights.
+
+    Args:
+        pipeline: what `empty_pipeline` returns; changed in place.
+        device: where the weights are to be.
+
+    Returns:
+        The same pipeline, on the device.
+
+    Source: He et al. 2015, as `torch.nn.Linear` and `torch.nn.Conv2d` use it.
+
+    Example:
+        >>> folder = MODELS_FOLDER / "tiny-portraits"
+        >>> pipeline = draw_weights(empty_pipeline(folder, torch.bfloat16), "cpu")
+        >>> pipeline.unet.dtype, pipeline.unet.device
+        (torch.bfloat16, device(type='cpu'))
+    """
+    generator = torch.Generator(device).manual_seed(0)
+    for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
+        for module in part.modules():
+            for name, empty in module.named_parameters(recurse=False):
+                weight = torch.empty_like(empty, device=device)
+                if weight.ndim > 1:
+                    bound = weight[0].numel() ** -0.5
+                    weight.uniform_(-bound, bound, generator=generator)
+                else:
+                    weight.fill_(name == "weight")  # of a norm; a bias is 0
+                setattr(module, name, torch.nn.Parameter(weight, requires_grad=False))
+    return pipeline.to(device)
 
 
 def _find_folder(model: str | Path) -> Path:

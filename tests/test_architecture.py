@@ -19,6 +19,7 @@ FLOW = {
     "timing": set(),
     "grids": set(),
     "judge": {"loading"},
+    "memory": {"loading"},
     "published": set(),
     "exercises": {"grids", "inputs", "judge"},
 }
