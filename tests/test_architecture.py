@@ -21,7 +21,7 @@ FLOW = {
     "judge": {"loading"},
     "memory": {"loading"},
     "published": set(),
-    "exercises": {"grids", "inputs", "judge"},
+    "exercises": {"grids", "inputs", "judge", "memory"},
 }
 HEAVY = {"accelerate", "diffusers", "matplotlib", "pandas", "transformers"}
 
