@@ -17,6 +17,7 @@ from helpers.loading import (
     pick_device,
     pick_dtype,
     use_scheduler,
+    use_vae,
 )
 from helpers.memory import (
     GPUS,
@@ -60,6 +61,7 @@ __all__ = [
     "read_attributes",
     "show",
     "use_scheduler",
+    "use_vae",
     "wanted_attributes",
     "what_fits",
 ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy
     import pandas
     from PIL import Image
-    from transformers import CLIPModel, CLIPProcessor
+    from transformers import CLIPProcessor, PreTrainedModel
 
 IMAGES_AT_ONCE = 64
 
@@ -29,7 +29,7 @@ class Judge(NamedTuple):
         ('model', 'processor', 'vocabulary')
     """
 
-    model: CLIPModel
+    model: PreTrainedModel
     processor: CLIPProcessor
     vocabulary: dict[str, Any]  # attribute -> {"values": {value: [phrases]}, "default": value}
 
@@ -60,7 +60,7 @@ def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto"
     """
     place = loading.pick_device(device)
     loading.quieten()
-    from transformers import CLIPModel, CLIPProcessor
+    from transformers import AutoModel, CLIPProcessor
 
     embedded = loading.MODELS_FOLDER / "tiny-judge"
     if judge != embedded.name and "/" not in judge:
@@ -70,7 +70,7 @@ def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto"
         )
     folder = embedded if judge == embedded.name else _download(judge)
     # The embedded judge rests in float16, which a CPU crawls in.
-    model = CLIPModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
     # Pillow resizes alike on every machine, with torchvision or without.
     processor = CLIPProcessor.from_pretrained(folder, backend="pil")
     vocabulary = json.loads((embedded / "vocabulary.json").read_text(encoding="utf-8"))

@@ -30,8 +30,8 @@ class Model:
     """One row of `MODELS`: what the tutorial needs to know about a checkpoint.
 
     Example:
-        >>> Model("mine", "me/mine", None, "Apache-2.0", "2 GB", "tiny-judge", "My own.").id
-        'me/mine'
+        >>> MODELS["stable-diffusion-v1-5"].licence
+        'CreativeML OpenRAIL-M'
     """
 
     name: str
@@ -41,6 +41,8 @@ class Model:
     download: str
     judge: str  # what `load_judge` takes to read this model's pictures
     description: str
+    earlier: str | None = None  # an earlier checkpoint of the same model, for `load_pipeline`
+    vae: str | None = None  # an autoencoder that was trained further, for `use_vae`
     shape: str | None = None  # the row with its architecture's configs, if they are not its own
     random_weights: bool = False  # there are only configs; the weights are drawn when it is loaded
 
@@ -65,6 +67,8 @@ MODELS: dict[str, Model] = {
             download="5.5 GB, from the Hub",
             judge="openai/clip-vit-large-patch14",
             description="The model of the documented walkthrough, in its adopted mirror.",
+            earlier="CompVis/stable-diffusion-v1-4",
+            vae="stabilityai/sd-vae-ft-mse",
             shape="sd15-shape",
         ),
         Model(
@@ -239,6 +243,53 @@ def use_scheduler(
         if setting not in settings:
             raise ValueError(f"{name} has no setting {setting!r}. {_nearest(setting, settings)}")
     pipeline.scheduler = compatibles[name].from_config(pipeline.scheduler.config, **config_changes)
+    return pipeline
+
+
+def use_vae(pipeline: DiffusionPipeline, vae: str | Path) -> DiffusionPipeline:
+    """Replace the pipeline's autoencoder by another of the same latents.
+
+    Args:
+        pipeline: changed in place, and only if all goes well.
+        vae: what `MODELS[name].vae` says, an id on the Hub, or a local folder.
+
+    Returns:
+        The same pipeline.
+
+    Raises:
+        ValueError: the autoencoder is unknown, has only pickle files, or its latents are of
+            another shape than those that the UNet makes.
+        ConnectionError: the Hub is out of reach.
+
+    Source: diffusers, `AutoencoderKL.from_pretrained`.
+
+    Example:
+        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
+        >>> use_vae(pipeline, MODELS_FOLDER / "tiny-portraits/vae").vae.config.latent_channels
+        12
+    """
+    from diffusers import AutoencoderKL
+    from huggingface_hub import snapshot_download
+
+    folder = next((f for f in (MODELS_FOLDER / vae, Path(vae)) if f.is_dir()), None)
+    if folder is None:
+        files = ["config.json", "*.safetensors"]
+        download = partial(snapshot_download, str(vae), allow_patterns=files)
+        folder = fetch(str(vae), download, "the pipeline's own autoencoder")
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(pickle_only(folder.name))
+    new = AutoencoderKL.from_pretrained(folder, dtype=pipeline.vae.dtype, use_safetensors=True)
+    shapes = [
+        (part.config.latent_channels, 2 ** (len(part.config.block_out_channels) - 1))
+        for part in (new, pipeline.vae)
+    ]
+    if shapes[0] != shapes[1]:
+        said = [f"{channels} channels, {scale} times smaller" for channels, scale in shapes]
+        raise ValueError(
+            f"The latents of {folder.name!r} ({said[0]}) are not those of this pipeline "
+            f"({said[1]}): use an autoencoder that was trained for the same model."
+        )
+    pipeline.vae = new.to(pipeline.device)
     return pipeline
 
 

@@ -33,4 +33,8 @@ CLAIMS: dict[str, Claim] = {
     "L6": Claim("14 schedulers fit the pipeline.", 14, "schedulers"),
     "L7": Claim("PNDM needs about 50 steps, DPM-Solver++ 20 to 25.", 25, "steps"),
     "L8": Claim("With 20 steps: 4 s.", 4, "s per image"),
+    "L12": Claim("A newer checkpoint is not automatically a better one: try it."),
+    "L13": Claim("Another autoencoder, sd-vae-ft-mse, improves the images."),
+    "L14": Claim("A more detailed prompt steers style and content."),
+    "L15": Claim("Four ages, one seed: the age changes, the composition stays.", 4, "ages"),
 }

@@ -12,10 +12,10 @@ def embedded():
 
 @pytest.fixture
 def pipeline(embedded):
-    """The embedded pipeline, given back with the scheduler it came with."""
-    scheduler = embedded.scheduler
+    """The embedded pipeline, given back with the parts it came with."""
+    scheduler, vae = embedded.scheduler, embedded.vae
     yield embedded
-    embedded.scheduler = scheduler
+    embedded.scheduler, embedded.vae = scheduler, vae
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ FLOW = {
     "judge": {"loading"},
     "memory": {"loading"},
     "published": set(),
+    "benchmark": set(),
+    "exercises": {"grids", "inputs", "judge", "memory"},
 }
 HEAVY = {"accelerate", "diffusers", "matplotlib", "pandas", "transformers"}
 

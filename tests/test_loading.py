@@ -11,7 +11,16 @@ import pytest
 import torch
 from huggingface_hub import errors
 
-from helpers import MODELS, get_inputs, load_pipeline, loading, peak_memory, pick_device, pick_dtype
+from helpers import (
+    MODELS,
+    get_inputs,
+    load_pipeline,
+    loading,
+    peak_memory,
+    pick_device,
+    pick_dtype,
+    use_vae,
+)
 from helpers import use_scheduler as use
 
 EMBEDDED = [
@@ -359,6 +368,41 @@ def test_a_scheduler_that_does_not_fit_changes_nothing(pipeline, scheduler, chan
     with pytest.raises((ValueError, NotImplementedError), match=message):
         use(pipeline, scheduler, **changes)
     assert pipeline.scheduler is before
+
+
+# Autoencoders
+
+
+@pytest.mark.parametrize("change", [{"latent_channels": 4}, {"block_out_channels": (16, 32)}])
+def test_an_autoencoder_of_other_latents_is_refused(pipeline, change, tmp_path):
+    levels = len(change.get("block_out_channels", pipeline.vae.config.block_out_channels))
+    config = dict(pipeline.vae.config) | change
+    for direction in ("down", "up"):
+        blocks = f"{direction}_block_types"
+        config[blocks] = config[blocks][:levels]
+    diffusers.AutoencoderKL.from_config(config).save_pretrained(tmp_path / "other")
+    own = pipeline.vae
+    with pytest.raises(ValueError, match="latents of 'other'.*trained for the same model"):
+        use_vae(pipeline, tmp_path / "other")
+    assert pipeline.vae is own
+
+
+def test_an_autoencoder_in_pickles_only(pipeline, tmp_path):
+    (tmp_path / "diffusion_pytorch_model.bin").touch()
+    with pytest.raises(ValueError, match="only as pickle files"):
+        use_vae(pipeline, tmp_path)
+
+
+def test_an_autoencoder_of_the_hub(pipeline, monkeypatch):
+    asked = []
+
+    def download(hub_id, **options):
+        asked.append(hub_id)
+        return str(loading.MODELS_FOLDER / "tiny-portraits" / "vae")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    use_vae(pipeline, "stabilityai/sd-vae-ft-mse")
+    assert asked == ["stabilityai/sd-vae-ft-mse"]
 
 
 # Stable Diffusion 1.5's architecture, with random weights

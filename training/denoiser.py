@@ -28,13 +28,16 @@ from training.autoencoder import LATENT_CHANNELS, read_pictures, to_tensor
 from training.captions import caption
 from training.dataset import HELD_OUT, spec_of
 
-BATCH = 16  # a process
+BATCH = 24  # a process
 CHUNK = 512  # drawings encoded in one go
 EMPTY = 0.1  # captions left out altogether, for classifier-free guidance
 OFFSET = 0.1  # of the noise
 # A step's weight makes its error count as in v-prediction (Salimans and Ho 2022, arXiv:2202.00512),
 # within limits at both ends: min-SNR weighting (Hang et al. 2023, arXiv:2303.09556), and a ceiling.
 MIN_SNR, MAX_WEIGHT = 5.0, 30.0
+# The middle of the UNet is to see in the noise what the judge sees in the picture: representation
+# alignment (Yu et al. 2024, arXiv:2410.06940), with the judge as the one who can see.
+ALIGN = 0.5
 TEXT_WIDTH = 128
 
 # Stable Diffusion 1.5's own scheduler_config.json, to the letter: what it leaves out (the steps'
@@ -109,27 +112,36 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )  # fmt: skip
 
 
-def _encode(folder: Path, start: int, device: torch.device) -> np.ndarray:
-    """The latents of one chunk of drawings, (n, 12, 16, 16) in float16."""
-    torch.set_num_threads(1)
+def _encode(folder: Path, start: int, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """The latents of one chunk of drawings, (n, 12, 16, 16), and what the judge sees in them."""
+    if device.type == "cpu":
+        torch.set_num_threads(1)
     vae = AutoencoderKL.from_pretrained(folder / "vae").to(device)
+    eye = loop.load(judge.stage, name="judge", folder=folder, device=device)["judge"].vision_model
     pixels = read_pictures(folder)[start : start + CHUNK]
+    latents, seen = [], []
     with torch.no_grad():
-        parts = [vae.encode(to_tensor(pixels[i : i + 16], device)).latent_dist.mean
-                 for i in range(0, len(pixels), 16)]  # fmt: skip
-    return torch.cat(parts).half().cpu().numpy()
+        for i in range(0, len(pixels), 16):
+            part = to_tensor(pixels[i : i + 16], device)
+            latents.append(vae.encode(part).latent_dist.mean.half().cpu())
+            seen.append(eye(pixel_values=part).last_hidden_state.half().cpu())
+    return torch.cat(latents).numpy(), torch.cat(seen).numpy()
 
 
 def cache_latents(folder: Path, device: torch.device) -> None:
-    """Write the latents of all drawings to `folder`/latents.npy, encoded by every core."""
+    """Write the latents of all drawings to `folder`/latents.npy, encoded by every core, and to
+    seen.npy what the judge sees in them, (n, 192, 4, 4), less its mean."""
     path, starts = folder / "latents.npy", range(0, len(read_pictures(folder)), CHUNK)
     if path.exists():
         return
     workers = os.cpu_count() if device.type == "cpu" else 1
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         jobs = [pool.submit(_encode, folder, start, device) for start in starts]
-        latents = [job.result() for job in tqdm(jobs, "encoding", unit_scale=CHUNK)]
-    np.save(path, np.concatenate(latents))
+        chunks = [job.result() for job in tqdm(jobs, "encoding", unit_scale=CHUNK)]
+    latents, seen = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    mean = seen.mean((0, 2, 3), dtype=np.float32, keepdims=True)
+    np.save(folder / "seen.npy", (seen - mean).astype(np.float16))
+    np.save(path, latents)
 
 
 def assemble(folder: Path, modules: nn.ModuleDict, device: torch.device) -> StableDiffusionPipeline:
@@ -171,7 +183,10 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     text_encoder = build_text_encoder(tokenizer).to(device)
     words = loop.load(judge.stage, name="judge", folder=folder, device=device)["judge"].text_model
     text_encoder.load_state_dict(words.state_dict())  # as Stable Diffusion takes CLIP's
-    latents = np.load(folder / "latents.npy")
+    latents, seen = np.load(folder / "latents.npy"), np.load(folder / "seen.npy")
+    head = nn.Conv2d(unet.config.block_out_channels[-1], seen.shape[1], 1).to(device)
+    middle = {}
+    unet.mid_block.register_forward_hook(lambda *call: middle.update(features=call[-1]))
     schedule = DDPMScheduler(**BETAS)
     snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
     weights = ((snr.clamp(max=MIN_SNR) + 1) / snr).clamp(max=MAX_WEIGHT).to(device)
@@ -193,7 +208,9 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         times = torch.from_numpy(times.astype(np.int64)).to(device)
         guess = unet(schedule.add_noise(clean, noise, times), times, context).sample
         error = F.mse_loss(guess, noise, reduction="none").mean((1, 2, 3))
-        return (weights[times] * error).mean()
+        target = torch.from_numpy(seen[numbers].astype(np.float32)).to(device)
+        alike = F.cosine_similarity(head(middle["features"]), target, dim=1)
+        return (weights[times] * error).mean() + ALIGN * (1 - alike.mean())
 
-    modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
+    modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder, "head": head})
     return modules, loss_of, lambda: _preview(assemble(folder, modules, device))

@@ -15,13 +15,17 @@ MOMENTUM, DECAY = 0.95, 0.01
 def split(modules: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """What Muon trains (weights of at least 16x16, flattened) and what is left to AdamW.
 
-    Embeddings are left: a table's rows are no matrix's.
+    Embeddings and grouped convolutions are left: their rows have nothing to do with one another.
 
     >>> layers = nn.Sequential(nn.Embedding(99, 32), nn.Conv2d(32, 64, 3))
     >>> [len(part) for part in split(layers)]
     [1, 2]
     """
-    tables = {p for m in modules.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    tables = {
+        m.weight
+        for m in modules.modules()
+        if isinstance(m, nn.Embedding) or getattr(m, "groups", 1) > 1
+    }
     matrices, others = [], []
     for p in modules.parameters():
         if p.requires_grad:
