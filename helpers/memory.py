@@ -523,7 +523,8 @@ def _one_step(
     unet, vae = pipeline.unet, pipeline.vae
     words = pipeline.text_encoder.config.max_position_embeddings
     tokens = torch.empty(batch_size, words, dtype=torch.long, device="meta")
-    prompt, negative = (pipeline.text_encoder(tokens)[0] for _ in range(2))
+    prompt = pipeline.text_encoder(tokens)[0]
+    negative = torch.empty_like(prompt)  # made in the same way
     embeddings = torch.cat([negative, prompt])
     yield
     scale = pipeline.vae_scale_factor
