@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import html
 import json
+import re
 import sys
 import traceback
 import weakref
@@ -39,7 +41,11 @@ RESERVE = 0.75e9
 COMPONENTS = {"text encoder": "text_encoder", "UNet step": "unet", "VAE decode": "vae"}
 ATTENTION = ("sdpa", "classic", "sliced")
 OFFLOAD = (None, "model", "sequential", "group")
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+# The CPU's allocator in two wordings, CUDA and MPS, cuBLAS, the C++ library, oneDNN.
+OUT_OF_MEMORY = re.compile(
+    "can't allocate memory|not enough memory|out of memory|ALLOC_FAILED|bad_alloc"
+    "|could not create a (memory object|primitive)$"
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ class Forecast:
         return f"{self.label}: {readable(self.total)} at most, in the {part}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self}</p>{self.table().round(3).to_html()}"
+        return f"<p>{html.escape(str(self))}</p>{self.table().round(3).to_html()}"
 
 
 class LiveStorages(TorchDispatchMode):
@@ -298,7 +304,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    return isinstance(error, RuntimeError) and bool(OUT_OF_MEMORY.search(str(error)))
 
 
 def forecast_memory(
@@ -324,8 +330,9 @@ def forecast_memory(
         batch_size: images at once; guidance makes the UNet see twice as many.
         height, width: in pixels, the model's own if not given.
         dtype: "float32", "bfloat16" or "float16".
-        attention: "sdpa", the default of diffusers; "classic", with all scores in memory, as
-            `set_default_attn_processor` has it; "sliced", as `enable_attention_slicing` has it.
+        attention: of the UNet. "sdpa", the default of diffusers; "classic", with all scores in
+            memory, `pipeline.unet.set_default_attn_processor()`; "sliced",
+            `pipeline.enable_attention_slicing()`.
         vae_slicing: `pipeline.vae.enable_slicing()`: images are decoded one by one.
         vae_tiling: `pipeline.vae.enable_tiling()`: large images are decoded in tiles.
         offload: None; "model", `enable_model_cpu_offload`; "sequential",
@@ -348,7 +355,6 @@ def forecast_memory(
     _check_settings(batch_size, height, width, attention, offload)
     if attention == "classic":
         pipeline.unet.set_default_attn_processor()
-        pipeline.vae.set_default_attn_processor()
     elif attention == "sliced":
         pipeline.enable_attention_slicing()
     pipeline.vae.use_slicing, pipeline.vae.use_tiling = vae_slicing, vae_tiling
@@ -443,6 +449,8 @@ def _clear_frames(error: BaseException | None) -> None:
     """Drop the local variables of all functions that an error and its causes went through."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            _ = frame.f_locals  # brings up to date the copy that is made when a traceback is shown
         error = error.__cause__ or error.__context__
 
 
@@ -515,7 +523,8 @@ def _one_step(
     unet, vae = pipeline.unet, pipeline.vae
     words = pipeline.text_encoder.config.max_position_embeddings
     tokens = torch.empty(batch_size, words, dtype=torch.long, device="meta")
-    prompt, negative = (pipeline.text_encoder(tokens)[0] for _ in range(2))
+    prompt = pipeline.text_encoder(tokens)[0]
+    negative = torch.empty_like(prompt)  # made in the same way
     embeddings = torch.cat([negative, prompt])
     yield
     scale = pipeline.vae_scale_factor

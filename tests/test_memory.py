@@ -7,7 +7,6 @@ import sys
 import weakref
 from pathlib import Path
 
-import diffusers
 import pytest
 import torch
 from accelerate import cpu_offload
@@ -43,7 +42,6 @@ def set_up(pipeline, attention="sdpa", vae_slicing=False, vae_tiling=False):
     """Make the pipeline's own calls for what the forecast knows by name."""
     if attention == "classic":
         pipeline.unet.set_default_attn_processor()
-        pipeline.vae.set_default_attn_processor()
     elif attention == "sliced":
         pipeline.enable_attention_slicing()
     pipeline.vae.use_slicing, pipeline.vae.use_tiling = vae_slicing, vae_tiling
@@ -173,19 +171,22 @@ def test_the_largest_is_found_by_doubling_and_bisecting(limit):
         assert limit is None or max(tried) <= limit
 
 
-class Small(diffusers.DiffusionPipeline):
-    """A pipeline that holds up to five images, and keeps a tensor in its frames when it fails."""
+class Small:
+    """A pipeline that holds up to five images, and has a tensor in its frames when it fails."""
+
+    _execution_device = torch.device("cpu")
 
     def __init__(self, error):
-        super().__init__()
-        self.error = error
-        self.kept = []
+        self.error, self.kept, self.restored = error, [], 0
 
     def __call__(self, batch_size):
         tensor = numbers(batch_size)
         self.kept.append(weakref.ref(tensor))
         if batch_size > 5:
             raise self.error
+
+    def maybe_free_model_hooks(self):
+        self.restored += 1
 
 
 @pytest.mark.parametrize(
@@ -197,16 +198,24 @@ class Small(diffusers.DiffusionPipeline):
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+        RuntimeError("could not create a primitive"),  # of oneDNN, for want of memory
     ],
 )
 def test_running_out_of_memory_is_survived_and_leaves_nothing(error):
     pipeline = Small(error)
     assert largest_batch(pipeline, lambda size: {"batch_size": size}, limit=64) == 5
     assert [tensor() for tensor in pipeline.kept] == [None] * len(pipeline.kept)
+    assert pipeline.restored == 2  # after batches of 8 and of 6
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("shapes do not match"), ValueError("no"), OSError()]
+    "error",
+    [
+        RuntimeError("shapes do not match"),
+        RuntimeError("could not create a primitive descriptor for a convolution"),
+        ValueError("out of memory"),
+        OSError(),
+    ],
 )
 def test_another_error_comes_through(error):
     with pytest.raises(type(error)) as caught:
@@ -239,7 +248,13 @@ def test_the_limit_is_reached(pipeline):
 
 def run(code):
     command = [sys.executable, "-c", code]
-    environment = {"OMP_NUM_THREADS": "1", "CI": "true", "HF_HUB_OFFLINE": "1"}
+    environment = {
+        "CI": "true",
+        "OMP_NUM_THREADS": "1",
+        # oneDNN keeps 17 MB of address space for each new batch size, and malloc what is freed.
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0",
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+    }
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
@@ -264,7 +279,8 @@ try:
 except RuntimeError as error:
     assert memory.is_out_of_memory(error), error
 largest = largest_batch(pipeline, inputs, limit=256)
-assert len(pipeline(**inputs(largest)).images) == largest  # later cells work
+later = max(1, largest * 3 // 4)
+assert len(pipeline(**inputs(later)).images) == later
 assert largest_batch(pipeline, inputs, limit=4) == 4
 print(largest)
 """)
@@ -466,7 +482,7 @@ def test_layers_are_those_that_accelerate_moves(name):
     cpu_offload(module, torch.device("cpu"))
     hooks = {part: getattr(part, "_hf_hook", None) for part in module.modules()}
     theirs = {part for part, hook in hooks.items() if getattr(hook, "offload", False)}
-    assert ours == theirs
+    assert ours == {part for part in theirs if list(part.parameters(recurse=False))}
 
 
 def test_a_forecast_shows_as_a_table_and_reads_as_a_sentence():
@@ -553,7 +569,7 @@ def test_a_refusal_leaves_the_pipeline_as_it_was(pipeline):
     for call in (
         lambda: largest_batch(pipeline, get_inputs, limit=0),
         lambda: largest_batch(pipeline, lambda size: get_inputs(0), limit=1),
-        lambda: peak_memory(lambda: draw(pipeline, height=100), pipeline),
+        lambda: peak_memory(lambda: draw(pipeline, height=100, width=100), pipeline),
     ):
         with pytest.raises(ValueError):
             call()
