@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import inspect
 import json
 import logging
@@ -10,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -74,7 +76,10 @@ MODELS: dict[str, Model] = {
             licence="CreativeML OpenRAIL-M",
             download="5.5 GB, from the Hub",
             judge="openai/clip-vit-large-patch14",
-            description="The model of the documented walkthrough, in its adopted mirror.",
+            description=(
+                "The model of the documented walkthrough, in the mirror that was adopted when "
+                "runwayml took its own copy off the Hub in August 2024."
+            ),
             earlier="CompVis/stable-diffusion-v1-4",
             vae="stabilityai/sd-vae-ft-mse",
         ),
@@ -114,8 +119,9 @@ def load_pipeline(
     Raises:
         ValueError: the model is unknown, was removed from the Hub or has only pickle files; or the
             device, dtype or scheduler does not fit.
-        FileNotFoundError: the folder holds no model_index.json.
+        FileNotFoundError: the folder holds no model_index.json, or lacks a part.
         ConnectionError: the Hub is out of reach.
+        OSError: the disk is full.
 
     Source: diffusers, `DiffusionPipeline.from_pretrained`.
 
@@ -130,7 +136,7 @@ def load_pipeline(
     from diffusers import DiffusionPipeline
 
     folder = _find_folder(model)
-    _check_folder(folder)
+    _check_folder(folder, Path(model).name)
     pipeline = DiffusionPipeline.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
     ).to(device)
@@ -271,7 +277,7 @@ def use_vae(pipeline: DiffusionPipeline, vae: str | Path) -> DiffusionPipeline:
         download = partial(snapshot_download, str(vae), allow_patterns=files)
         folder = fetch(str(vae), download, "use_vae(pipeline, 'tiny-portraits-vae-ft')")
     if not any(folder.glob("*.safetensors")):
-        raise ValueError(pickle_only(folder.name))
+        raise ValueError(pickle_only(Path(vae).name))
     new = AutoencoderKL.from_pretrained(folder, dtype=pipeline.vae.dtype, use_safetensors=True)
     shapes = [
         (part.config.latent_channels, 2 ** (len(part.config.block_out_channels) - 1))
@@ -280,7 +286,7 @@ def use_vae(pipeline: DiffusionPipeline, vae: str | Path) -> DiffusionPipeline:
     if shapes[0] != shapes[1]:
         said = [f"{channels} channels, {scale} times smaller" for channels, scale in shapes]
         raise ValueError(
-            f"The latents of {folder.name!r} ({said[0]}) are not those of this pipeline "
+            f"The latents of {Path(vae).name!r} ({said[0]}) are not those of this pipeline "
             f"({said[1]}): use an autoencoder that was trained for the same model."
         )
     pipeline.vae = new.to(pipeline.device)
@@ -308,6 +314,7 @@ def _find_folder(model: str | Path) -> Path:
     from diffusers import DiffusionPipeline
 
     revision = known.revision if known else None
+    _say_what_is_fetched(hub_id, revision)
     download = partial(
         DiffusionPipeline.download,
         hub_id,
@@ -318,55 +325,111 @@ def _find_folder(model: str | Path) -> Path:
     return fetch(hub_id, download, "load_pipeline('tiny-portraits')")
 
 
-def fetch(hub_id: str, download: Callable[[], str], offline: str) -> Path:
+def _say_what_is_fetched(hub_id: str, revision: str | None) -> None:
+    """Print a model's size, licence and place, unless its download has begun before."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    known = next((model for model in MODELS.values() if model.id == hub_id), None)
+    cached = try_to_load_from_cache(hub_id, "model_index.json", revision=revision)
+    if known and not isinstance(cached, str):
+        print(
+            f"{known.name}: {known.download}, is kept in {constants.HF_HUB_CACHE}. Its licence is "
+            f"{known.licence}: read on {constants.ENDPOINT}/{hub_id} what it allows."
+        )
+
+
+def fetch(hub_id: str, download: Callable[..., str], offline: str) -> Path:
     """Run a download from the Hub or its cache, and put what goes wrong in a sentence.
 
     Args:
         hub_id: what is fetched, "owner/name".
-        download: fetches it and returns its folder.
+        download: fetches it and returns its folder; with `local_files_only`, from the cache alone.
         offline: the call that does the same without a connection.
 
     Raises:
-        ValueError: the Hub has no such model, or only in pickle files, or behind a licence.
+        ValueError: the Hub has no such model, or only in pickle files, or behind a licence; or it
+            refuses the token.
         FileNotFoundError: the model lacks a file that it needs.
         ConnectionError: the Hub is out of reach.
+        OSError: the disk is full.
 
     Example:
         >>> fetch("me/mine", lambda: "cache/mine", "load_pipeline('tiny-portraits')").name
         'mine'
     """
-    from huggingface_hub import errors
-
     try:
         return Path(download())
     except Exception as error:
-        causes = (error, error.__cause__)
+        explained = _explain(hub_id, error)
+        if explained is error:
+            raise
+        if explained is None:
+            # A Hub that stalls or hangs up is an error to diffusers even if all is in the cache.
+            with suppress(Exception):
+                return Path(download(local_files_only=True))
+            explained = ConnectionError(
+                f"The Hub is out of reach ({type(error.__cause__ or error).__name__}), and "
+                f"{hub_id!r} is not in the cache, or not as a whole. Try again with a connection: "
+                "files that have arrived are kept. To stay offline, use what is embedded: "
+                f"{offline}."
+            )
+        raise explained from error
 
-        def is_a(kind: type[Exception]) -> bool:
-            return any(isinstance(cause, kind) for cause in causes)
 
-        if is_a(errors.GatedRepoError):
-            advice = "asks for its licence to be accepted on its page, then for `hf auth login`."
-            raise ValueError(f"{hub_id!r} {advice}") from error
-        if is_a(errors.RepositoryNotFoundError):
-            names = {*MODELS, *(model.id for model in MODELS.values())}
-            raise ValueError(
-                f"{hub_id!r} is neither on the Hub nor a folder here. {_nearest(hub_id, names)}"
-            ) from error
-        if is_a(errors.RemoteEntryNotFoundError):
-            raise FileNotFoundError(
-                f"{hub_id!r} is on the Hub but is no model that can be loaded here: "
-                "look on its page for the library it was made for."
-            ) from error
-        if "safetensors" in str(error):
-            raise ValueError(pickle_only(hub_id)) from error
-        if isinstance(error, ValueError) or getattr(error, "errno", None):
-            raise  # not the connection: remote code, or a full or forbidden disk
-        raise ConnectionError(
-            f"{hub_id!r} is not in the cache and the Hub is out of reach "
-            f"({type(error.__cause__ or error).__name__}). To stay offline, use what is "
-            f"embedded: {offline}."
-        ) from error
+def _explain(hub_id: str, error: Exception) -> Exception | None:
+    """Return an error that says what went wrong, or None if it was the connection."""
+    from huggingface_hub import constants, errors
+
+    causes = [error]
+    while causes[-1].__cause__:
+        causes.append(causes[-1].__cause__)
+
+    def is_a(kind: type[Exception]) -> bool:
+        return any(isinstance(cause, kind) for cause in causes)
+
+    if is_a(errors.GatedRepoError):
+        advice = "asks for its licence to be accepted on its page, then for `hf auth login`."
+        return ValueError(f"{hub_id!r} {advice}")
+    if is_a(errors.RepositoryNotFoundError):
+        return ValueError(_not_there(hub_id))
+    if is_a(errors.RevisionNotFoundError):
+        advice = f"load_pipeline({hub_id!r}) takes its newest."
+        return ValueError(f"{hub_id!r} no longer has the commit that MODELS names: {advice}")
+    if is_a(errors.RemoteEntryNotFoundError):
+        return FileNotFoundError(
+            f"{hub_id!r} is on the Hub but is no model that can be loaded here: "
+            "look on its page for the library it was made for."
+        )
+    if any(getattr(getattr(cause, "response", None), "status_code", 0) == 401 for cause in causes):
+        advice = "Renew it by `hf auth login`, or do without one by `hf auth logout`."
+        return ValueError(f"The Hub refuses the token that is stored here or in HF_TOKEN. {advice}")
+    if "necessary `safetensors` weights" in str(error):
+        return ValueError(pickle_only(hub_id))
+    # Xet, which carries most downloads, tells of a full disk in words alone.
+    if _number(error) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "os error 28" in str(error):
+        return OSError(
+            f"There is no room for {hub_id!r} in {constants.HF_HUB_CACHE} ({error}). Make some, "
+            "or set HF_HOME to a folder on another disk before Python starts; then try again: "
+            "files that have arrived are kept."
+        )
+    # Not the connection either: remote code, or a disk that may not be written to.
+    return error if isinstance(error, ValueError) or _number(error) else None
+
+
+def _number(error: Exception) -> int | None:
+    return getattr(error, "errno", None)
+
+
+def _not_there(hub_id: str) -> str:
+    """Say that the Hub has no such model, and which one to load instead."""
+    known = next((model for model in MODELS.values() if model.id == hub_id), None)
+    if known and known.earlier:
+        return (
+            f"{hub_id!r} is no longer on the Hub: load {known.earlier!r} instead, "
+            "the checkpoint that came before it."
+        )
+    names = {*MODELS, *(model.id for model in MODELS.values())}
+    return f"{hub_id!r} is neither on the Hub nor a folder here. {_nearest(hub_id, names)}"
 
 
 def pickle_only(where: str) -> str:
@@ -382,18 +445,25 @@ def pickle_only(where: str) -> str:
     )
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that is no pipeline, and one that would have to be unpickled."""
+def _check_folder(folder: Path, name: str) -> None:
+    """Refuse a folder that is no pipeline, lacks a part, or would have to be unpickled."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise FileNotFoundError(
             f"{folder} has no model_index.json, so it holds no pipeline: give the folder that "
             "pipeline.save_pretrained() wrote, or a name of MODELS."
         )
-    for component in json.loads(index.read_text(encoding="utf-8")):
-        files = [file.suffix for file in (folder / component).glob("*")]
-        if {".bin", ".pt", ".pth", ".ckpt"} & set(files) and ".safetensors" not in files:
-            raise ValueError(pickle_only(f"{folder.name}/{component}"))
+    for component, kind in json.loads(index.read_text(encoding="utf-8")).items():
+        if not isinstance(kind, list) or kind[0] is None or component == "_class_name":
+            continue
+        files = {file.suffix for file in (folder / component).glob("*")}
+        if not files:
+            raise FileNotFoundError(
+                f"{name!r} lacks its {component!r} in {folder}: if its download broke off, load "
+                "it again with a connection."
+            )
+        if {".bin", ".pt", ".pth", ".ckpt"} & files and ".safetensors" not in files:
+            raise ValueError(pickle_only(f"{name}/{component}"))
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
