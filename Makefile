@@ -3,7 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-NOTEBOOKS ?= notebooks/*.ipynb
+MODEL ?= tiny-portraits
+NOTEBOOKS ?= notebooks/*.ipynb notebooks/solutions/*.ipynb
 # JupyterLab refuses to run as root, as containers do, unless it is told that this is meant.
 LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -14,7 +15,7 @@ test notebooks: export CI = true
 test notebooks: export HF_HUB_OFFLINE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint notebooks html model evaluate clean
+.PHONY: help lab test lint notebooks html benchmark model evaluate clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +38,9 @@ notebooks: $(INSTALLED) ## Run the notebooks again and store their outputs (NOTE
 
 html: $(INSTALLED) ## Write the notebooks as web pages into build/html
 	@$(BIN)/jupyter nbconvert --to html --output-dir build/html $(NOTEBOOKS)
+
+benchmark: $(INSTALLED) ## Measure this machine with the notebooks, into results/ (MODEL=sd15-shape)
+	@$(BIN)/python -m helpers.benchmark --model $(MODEL)
 
 model: $(INSTALLED) ## Train the embedded models from nothing (ARGS="--device cuda" and more)
 	@$(BIN)/python -m training $(ARGS)

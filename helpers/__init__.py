@@ -19,25 +19,42 @@ from helpers.loading import (
     use_scheduler,
     use_vae,
 )
+from helpers.memory import (
+    GPUS,
+    Forecast,
+    PeakMemory,
+    forecast_memory,
+    free_memory,
+    largest_batch,
+    peak_memory,
+    what_fits,
+)
 from helpers.timing import Measurement, compare, describe, measure, plot_comparison
 
 __all__ = [
+    "GPUS",
     "MODELS",
     "MODELS_FOLDER",
+    "Forecast",
     "Judge",
     "Measurement",
     "Model",
+    "PeakMemory",
     "adherence",
     "compare",
     "cut_words",
     "describe",
+    "forecast_memory",
+    "free_memory",
     "get_inputs",
     "image_distance",
     "image_grid",
+    "largest_batch",
     "load_judge",
     "load_pipeline",
     "make_generators",
     "measure",
+    "peak_memory",
     "pick_device",
     "pick_dtype",
     "plot_comparison",
@@ -46,4 +63,5 @@ __all__ = [
     "use_scheduler",
     "use_vae",
     "wanted_attributes",
+    "what_fits",
 ]

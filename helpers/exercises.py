@@ -16,6 +16,7 @@ from PIL import Image
 from helpers.grids import image_distance
 from helpers.inputs import cut_words, make_generators
 from helpers.judge import Judge, adherence, read_attributes
+from helpers.memory import forecast_memory, readable
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
@@ -142,6 +143,55 @@ def image_of_batch(answer: Image.Image, batch: Sequence[Image.Image], index: int
             "Image i has seed i, and the first is image 0."
         )
     return f"Right: image {index} came again, without the others."
+
+
+@_checks(dict, "settings in a dict")
+def settings_that_fit(answer: dict[str, object], model: str, batch_size: int, budget: float) -> str:
+    """Does a batch of this size fit into the budget with these settings?
+
+    Args:
+        answer: settings of `forecast_memory`, such as {"dtype": "float16"}.
+        model: what is to be drawn with.
+        batch_size: how many images at once.
+        budget: bytes.
+
+    Example:
+        >>> settings_that_fit({"dtype": "float32"}, "tiny-portraits", 4, budget=10**6)
+        'Not yet: it takes ... MB, with 1.0 MB to fill. Most goes to the ...'
+    """
+    forecast = forecast_memory(model, batch_size=batch_size, **answer)
+    if forecast.total > budget:
+        part = max(forecast.peaks, key=forecast.peaks.get)
+        kind = "weights" if forecast.weights[part] > forecast.activations[part] else "activations"
+        return (
+            f"Not yet: it takes {readable(forecast.total)}, with {readable(budget)} to fill. "
+            f"Most goes to the {kind} of the {part}."
+        )
+    return f"Right: a batch of {batch_size} takes {readable(forecast.total)}."
+
+
+@_checks(int, "a batch size")
+def largest_that_fits(answer: int, model: str, budget: float, **settings: object) -> str:
+    """Is this the largest batch that fits into the budget?
+
+    Args:
+        answer: a batch size.
+        model: what is to be drawn with.
+        budget: bytes.
+        settings: those of `forecast_memory`.
+
+    Example:
+        >>> largest_that_fits(1, "tiny-portraits", budget=10**9)
+        'Not yet: 1 fits, and so does 2.'
+    """
+    here, more = (
+        forecast_memory(model, batch_size=size, **settings).total for size in (answer, answer + 1)
+    )
+    if here > budget:
+        return f"Not yet: {answer} would take {readable(here)}, with {readable(budget)} to fill."
+    if more <= budget:
+        return f"Not yet: {answer} fits, and so does {answer + 1}."
+    return f"Right: {answer} takes {readable(here)}, and {answer + 1} would take {readable(more)}."
 
 
 @_checks(int, "a seed")

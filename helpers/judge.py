@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from helpers import loading
+from helpers import hub, loading
 
 if TYPE_CHECKING:
     import numpy
@@ -188,13 +188,13 @@ def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     files = ["*.json", "*.txt", "model.safetensors"]
-    folder = loading.fetch(
+    folder = hub.fetch(
         hub_id,
         lambda: snapshot_download(hub_id, allow_patterns=files),
         "load_judge('tiny-judge')",
     )
     if not (folder / "model.safetensors").is_file():
-        raise ValueError(loading.pickle_only(hub_id))
+        raise ValueError(hub.pickle_only(hub_id))
     return folder
 
 

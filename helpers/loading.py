@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import inspect
 import json
 import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,10 +18,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from helpers import hub
+
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
 
 MODELS_FOLDER = Path(__file__).resolve().parent.parent / "models"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Model:
     description: str
     earlier: str | None = None  # an earlier checkpoint of the same model, for `load_pipeline`
     vae: str | None = None  # an autoencoder that was trained further, for `use_vae`
+    shape: str | None = None  # the row with its architecture's configs, if they are not its own
+    random_weights: bool = False  # there are only configs; the weights are drawn when it is loaded
 
 
 MODELS: dict[str, Model] = {
@@ -82,6 +85,18 @@ MODELS: dict[str, Model] = {
             ),
             earlier="CompVis/stable-diffusion-v1-4",
             vae="stabilityai/sd-vae-ft-mse",
+            shape="sd15-shape",
+        ),
+        Model(
+            name="sd15-shape",
+            id="sd15-shape",
+            revision=None,
+            licence="Apache-2.0",
+            download="nothing: configs embedded, weights drawn at random",
+            judge="tiny-judge",
+            description="Stable Diffusion 1.5's exact architecture with random weights: "
+            "its pictures are noise, its timings and memory are real.",
+            random_weights=True,
         ),
     )
 }
@@ -136,10 +151,13 @@ def load_pipeline(
     from diffusers import DiffusionPipeline
 
     folder = _find_folder(model)
-    _check_folder(folder, Path(model).name)
-    pipeline = DiffusionPipeline.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    ).to(device)
+    if str(model) in MODELS and MODELS[str(model)].random_weights:
+        pipeline = draw_weights(empty_pipeline(folder, dtype), device)
+    else:
+        _check_folder(folder, Path(model).name)
+        pipeline = DiffusionPipeline.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        ).to(device)
     pipeline.set_progress_bar_config(disable=bool(os.environ.get("CI")), leave=False)
     return pipeline if scheduler is None else use_scheduler(pipeline, scheduler)
 
@@ -192,10 +210,9 @@ def pick_dtype(device: str | torch.device, dtype: str | torch.dtype = "auto") ->
     device = torch.device(device)
     if dtype == "auto":
         return _suitable_dtype(device)
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    chosen = known.get(str(dtype).removeprefix("torch."))
+    chosen = DTYPES.get(str(dtype).removeprefix("torch."))
     if chosen is None:
-        raise ValueError(f"{dtype!r} is not a dtype to draw in: use 'auto', {', '.join(known)}.")
+        raise ValueError(f"{dtype!r} is not a dtype to draw in: use 'auto', {', '.join(DTYPES)}.")
     if device.type == "cpu" and chosen is torch.float16:
         raise ValueError(
             "float16 is made for GPUs: on a CPU it lacks some kernels and crawls in the others. "
@@ -275,9 +292,9 @@ def use_vae(pipeline: DiffusionPipeline, vae: str | Path) -> DiffusionPipeline:
     if folder is None:
         files = ["config.json", "*.safetensors"]
         download = partial(snapshot_download, str(vae), allow_patterns=files)
-        folder = fetch(str(vae), download, "use_vae(pipeline, 'tiny-portraits-vae-ft')")
+        folder = hub.fetch(str(vae), download, "use_vae(pipeline, 'tiny-portraits-vae-ft')")
     if not any(folder.glob("*.safetensors")):
-        raise ValueError(pickle_only(Path(vae).name))
+        raise ValueError(hub.pickle_only(Path(vae).name))
     new = AutoencoderKL.from_pretrained(folder, dtype=pipeline.vae.dtype, use_safetensors=True)
     shapes = [
         (part.config.latent_channels, 2 ** (len(part.config.block_out_channels) - 1))
@@ -291,6 +308,88 @@ def use_vae(pipeline: DiffusionPipeline, vae: str | Path) -> DiffusionPipeline:
         )
     pipeline.vae = new.to(pipeline.device)
     return pipeline
+
+
+def empty_pipeline(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
+    """Build a pipeline of Stable Diffusion 1.x from its configs alone, without any weights.
+
+    Args:
+        folder: in diffusers' layout; the tokenizer is the embedded model's, to give it some words.
+        dtype: what the weights are declared to be.
+
+    Returns:
+        The pipeline, its parameters on the meta device, where they take no memory.
+
+    Source: accelerate, `init_empty_weights`.
+
+    Example:
+        >>> pipeline = empty_pipeline(MODELS_FOLDER / "sd15-shape", torch.float16)
+        >>> f"{pipeline.unet.num_parameters() / 1e6:.1f} million", pipeline.unet.device
+        ('859.5 million', device(type='meta'))
+    """
+    quieten()
+    from accelerate import init_empty_weights
+    from diffusers import (
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    with init_empty_weights():
+        text_config = CLIPTextConfig.from_pretrained(folder, subfolder="text_encoder")
+        parts = {"text_encoder": CLIPTextModel(text_config)}
+        for name, model_class in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
+            config = model_class.load_config(folder, subfolder=name)
+            parts[name] = model_class.from_config(config)
+    for part in parts.values():
+        # diffusers' own `to` gives notice of layers to keep in float32, of which these have none.
+        torch.nn.Module.to(part.eval().requires_grad_(False), dtype)
+    return StableDiffusionPipeline(
+        **parts,
+        tokenizer=CLIPTokenizer.from_pretrained(MODELS_FOLDER / "tiny-portraits/tokenizer"),
+        scheduler=PNDMScheduler.from_pretrained(folder, subfolder="scheduler"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def draw_weights(pipeline: DiffusionPipeline, device: str | torch.device) -> DiffusionPipeline:
+    """Give an empty pipeline random weights, each made where and in the dtype it will be used.
+
+    A matrix or kernel is uniform within 1 / sqrt(inputs), which keeps what flows through the model
+    far below float16's limit; norms start as the identity. The seed is fixed: the same device gives
+    the same weights.
+
+    Args:
+        pipeline: what `empty_pipeline` returns; changed in place.
+        device: where the weights are to be.
+
+    Returns:
+        The same pipeline, on the device.
+
+    Source: He et al. 2015, as `torch.nn.Linear` and `torch.nn.Conv2d` use it.
+
+    Example:
+        >>> folder = MODELS_FOLDER / "tiny-portraits"
+        >>> pipeline = draw_weights(empty_pipeline(folder, torch.bfloat16), "cpu")
+        >>> pipeline.unet.dtype, pipeline.unet.device
+        (torch.bfloat16, device(type='cpu'))
+    """
+    generator = torch.Generator(device).manual_seed(0)
+    for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
+        for module in part.modules():
+            for name, empty in module.named_parameters(recurse=False):
+                weight = torch.empty_like(empty, device=device)
+                if weight.ndim > 1:
+                    bound = weight[0].numel() ** -0.5
+                    weight.uniform_(-bound, bound, generator=generator)
+                else:
+                    weight.fill_(name == "weight")  # of a norm; a bias is 0
+                setattr(module, name, torch.nn.Parameter(weight, requires_grad=False))
+    return pipeline.to(device)
 
 
 def _find_folder(model: str | Path) -> Path:
@@ -311,10 +410,16 @@ def _find_folder(model: str | Path) -> Path:
             f"{hub_id!r} is not a name in MODELS, an id on the Hub ('owner/name') or a folder "
             f"here. {_nearest(hub_id, MODELS)}"
         )
+    return _download(hub_id, known.revision if known else None)
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    """Return the cached folder of a pipeline on the Hub, fetched first if it is not whole."""
     from diffusers import DiffusionPipeline
 
-    revision = known.revision if known else None
-    _say_what_is_fetched(hub_id, revision)
+    row = next((model for model in MODELS.values() if model.id == hub_id), None)
+    if row:
+        _say_what_is_fetched(row, revision)
     download = partial(
         DiffusionPipeline.download,
         hub_id,
@@ -322,127 +427,21 @@ def _find_folder(model: str | Path) -> Path:
         use_safetensors=True,
         trust_remote_code=False,
     )
-    return fetch(hub_id, download, "load_pipeline('tiny-portraits')")
+    instead = _nearest(hub_id, {*MODELS, *(model.id for model in MODELS.values())})
+    if row and row.earlier:
+        instead = f"Load {row.earlier!r} instead, the checkpoint before it."
+    return hub.fetch(hub_id, download, "load_pipeline('tiny-portraits')", instead)
 
 
-def _say_what_is_fetched(hub_id: str, revision: str | None) -> None:
+def _say_what_is_fetched(model: Model, revision: str | None) -> None:
     """Print a model's size, licence and place, unless its download has begun before."""
     from huggingface_hub import constants, try_to_load_from_cache
 
-    known = next((model for model in MODELS.values() if model.id == hub_id), None)
-    cached = try_to_load_from_cache(hub_id, "model_index.json", revision=revision)
-    if known and not isinstance(cached, str):
+    if not isinstance(try_to_load_from_cache(model.id, "model_index.json", revision=revision), str):
         print(
-            f"{known.name}: {known.download}, is kept in {constants.HF_HUB_CACHE}. Its licence is "
-            f"{known.licence}: read on {constants.ENDPOINT}/{hub_id} what it allows."
+            f"{model.name}: {model.download}, is kept in {constants.HF_HUB_CACHE}. Its licence is "
+            f"{model.licence}: read on {constants.ENDPOINT}/{model.id} what it allows."
         )
-
-
-def fetch(hub_id: str, download: Callable[..., str], offline: str) -> Path:
-    """Run a download from the Hub or its cache, and put what goes wrong in a sentence.
-
-    Args:
-        hub_id: what is fetched, "owner/name".
-        download: fetches it and returns its folder; with `local_files_only`, from the cache alone.
-        offline: the call that does the same without a connection.
-
-    Raises:
-        ValueError: the Hub has no such model, or only in pickle files, or behind a licence; or it
-            refuses the token.
-        FileNotFoundError: the model lacks a file that it needs.
-        ConnectionError: the Hub is out of reach.
-        OSError: the disk is full.
-
-    Example:
-        >>> fetch("me/mine", lambda: "cache/mine", "load_pipeline('tiny-portraits')").name
-        'mine'
-    """
-    try:
-        return Path(download())
-    except Exception as error:
-        explained = _explain(hub_id, error)
-        if explained is error:
-            raise
-        if explained is None:
-            # A Hub that stalls or hangs up is an error to diffusers even if all is in the cache.
-            with suppress(Exception):
-                return Path(download(local_files_only=True))
-            explained = ConnectionError(
-                f"The Hub is out of reach ({type(error.__cause__ or error).__name__}), and "
-                f"{hub_id!r} is not in the cache, or not as a whole. Try again with a connection: "
-                "files that have arrived are kept. To stay offline, use what is embedded: "
-                f"{offline}."
-            )
-        raise explained from error
-
-
-def _explain(hub_id: str, error: Exception) -> Exception | None:
-    """Return an error that says what went wrong, or None if it was the connection."""
-    from huggingface_hub import constants, errors
-
-    causes = [error]
-    while causes[-1].__cause__:
-        causes.append(causes[-1].__cause__)
-
-    def is_a(kind: type[Exception]) -> bool:
-        return any(isinstance(cause, kind) for cause in causes)
-
-    if is_a(errors.GatedRepoError):
-        advice = "asks for its licence to be accepted on its page, then for `hf auth login`."
-        return ValueError(f"{hub_id!r} {advice}")
-    if is_a(errors.RepositoryNotFoundError):
-        return ValueError(_not_there(hub_id))
-    if is_a(errors.RevisionNotFoundError):
-        advice = f"load_pipeline({hub_id!r}) takes its newest."
-        return ValueError(f"{hub_id!r} no longer has the commit that MODELS names: {advice}")
-    if is_a(errors.RemoteEntryNotFoundError):
-        return FileNotFoundError(
-            f"{hub_id!r} is on the Hub but is no model that can be loaded here: "
-            "look on its page for the library it was made for."
-        )
-    if any(getattr(getattr(cause, "response", None), "status_code", 0) == 401 for cause in causes):
-        advice = "Renew it by `hf auth login`, or do without one by `hf auth logout`."
-        return ValueError(f"The Hub refuses the token that is stored here or in HF_TOKEN. {advice}")
-    if "necessary `safetensors` weights" in str(error):
-        return ValueError(pickle_only(hub_id))
-    # Xet, which carries most downloads, tells of a full disk in words alone.
-    if _number(error) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "os error 28" in str(error):
-        return OSError(
-            f"There is no room for {hub_id!r} in {constants.HF_HUB_CACHE} ({error}). Make some, "
-            "or set HF_HOME to a folder on another disk before Python starts; then try again: "
-            "files that have arrived are kept."
-        )
-    # Not the connection either: remote code, or a disk that may not be written to.
-    return error if isinstance(error, ValueError) or _number(error) else None
-
-
-def _number(error: Exception) -> int | None:
-    return getattr(error, "errno", None)
-
-
-def _not_there(hub_id: str) -> str:
-    """Say that the Hub has no such model, and which one to load instead."""
-    known = next((model for model in MODELS.values() if model.id == hub_id), None)
-    if known and known.earlier:
-        return (
-            f"{hub_id!r} is no longer on the Hub: load {known.earlier!r} instead, "
-            "the checkpoint that came before it."
-        )
-    names = {*MODELS, *(model.id for model in MODELS.values())}
-    return f"{hub_id!r} is neither on the Hub nor a folder here. {_nearest(hub_id, names)}"
-
-
-def pickle_only(where: str) -> str:
-    """Say why weights that are there only as pickle files are refused.
-
-    Example:
-        >>> pickle_only("me/mine").split(",")[0]
-        "'me/mine' has its weights only as pickle files"
-    """
-    return (
-        f"{where!r} has its weights only as pickle files, which can run any code when they are "
-        "opened, so they are refused: look for a copy of the model in safetensors."
-    )
 
 
 def _check_folder(folder: Path, name: str) -> None:
@@ -463,7 +462,7 @@ def _check_folder(folder: Path, name: str) -> None:
                 "it again with a connection."
             )
         if {".bin", ".pt", ".pth", ".ckpt"} & files and ".safetensors" not in files:
-            raise ValueError(pickle_only(f"{name}/{component}"))
+            raise ValueError(hub.pickle_only(f"{name}/{component}"))
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

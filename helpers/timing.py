@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import html
+import json
 import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import metadata
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,18 @@ class Measurement:
         """Denoising steps in a second of a whole call, None if their number was not given."""
         return self.num_inference_steps and self.num_inference_steps / self.seconds
 
-    def _figures(self) -> str:
+    def figures(self) -> dict[str, Any]:
+        """All of it as plain values, the number of images in the place of the images.
+
+        Example:
+            >>> once = Measurement("20 steps", [], 0.5, 0.1, num_inference_steps=20, device="CPU")
+            >>> once.figures()["seconds"], once.figures()["images"]
+            (0.5, 0)
+        """
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return values | {"images": len(self.images)}
+
+    def _line(self) -> str:
         parts = [f"{self.seconds_per_image:.3f} s an image (runs differ by {self.spread:.3f} s)"]
         if len(self.images) > 1:
             parts.append(f"{len(self.images)} images at once")
@@ -66,11 +78,11 @@ class Measurement:
         return ", ".join(parts + [f"{name} {version}" for name, version in self.versions.items()])
 
     def __str__(self) -> str:
-        return f"{self.label or 'Measured'}: {self._figures()}"
+        return f"{self.label or 'Measured'}: {self._line()}"
 
     def _repr_html_(self) -> str:
         label = html.escape(self.label or "Measured")
-        return f"<p><strong>{label}</strong>: {html.escape(self._figures())}</p>"
+        return f"<p><strong>{label}</strong>: {html.escape(self._line())}</p>"
 
 
 def measure(
@@ -122,7 +134,7 @@ def measure(
     # A call that took no GPU memory at all ran elsewhere, whatever else the machine has.
     peak = torch.cuda.max_memory_allocated() if on_cuda else 0
     used_cuda = peak > memory_before
-    return Measurement(
+    measurement = Measurement(
         label=label,
         images=images,
         seconds=median(timed),
@@ -132,6 +144,10 @@ def measure(
         device=_device_name(used_cuda),
         versions={name: metadata.version(name) for name in PACKAGES},
     )
+    if path := os.environ.get("TUTORIAL_RESULTS"):  # set by `make benchmark`
+        with open(path, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps(measurement.figures()) + "\n")
+    return measurement
 
 
 def compare(measurements: Sequence[Measurement]) -> pandas.DataFrame:

@@ -19,5 +19,11 @@ def pipeline(embedded):
 
 
 @pytest.fixture(scope="session")
+def full_size():
+    """Stable Diffusion 1.5's architecture: 4.3 GB of random weights."""
+    return load_pipeline("sd15-shape", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
 def judge():
     return load_judge("tiny-judge", device="cpu")

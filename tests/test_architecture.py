@@ -14,13 +14,16 @@ FOLDER = Path(helpers.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 # load -> make inputs -> measure -> show: a module imports only those it is given here.
 FLOW = {
-    "loading": set(),
+    "hub": set(),
+    "loading": {"hub"},
     "inputs": set(),
     "timing": set(),
     "grids": set(),
-    "judge": {"loading"},
+    "judge": {"hub", "loading"},
+    "memory": {"loading"},
     "published": set(),
-    "exercises": {"grids", "inputs", "judge"},
+    "benchmark": set(),
+    "exercises": {"grids", "inputs", "judge", "memory"},
 }
 HEAVY = {"accelerate", "diffusers", "matplotlib", "pandas", "transformers"}
 

@@ -4,7 +4,8 @@ import pytest
 from diffusers import DPMSolverMultistepScheduler, PNDMScheduler
 from PIL import Image
 
-from helpers import exercises, get_inputs, make_generators, read_attributes
+from helpers import exercises, forecast_memory, get_inputs, make_generators, read_attributes
+from helpers.memory import readable
 
 PROMPTS = ["portrait photo of a knight, blue on red", "oil painting of a queen, green on pink"]
 
@@ -14,9 +15,11 @@ PROMPTS = ["portrait photo of a knight, blue on red", "oil painting of a queen, 
     [
         exercises.fewest_steps,
         exercises.image_of_batch,
+        exercises.largest_that_fits,
         exercises.nearer_scheduler,
         exercises.prompt_that_shows,
         exercises.seed_that_shows,
+        exercises.settings_that_fit,
         exercises.word_that_was_cut,
     ],
 )
@@ -24,6 +27,12 @@ def test_an_exercise_left_alone_or_answered_with_nonsense_gets_a_sentence(check)
     assert check(None).startswith("Not tried yet: put ")
     for nonsense in ([], True, {"a": 1}):
         assert check(nonsense).startswith("Not yet: ")
+
+
+def test_a_true_answer_is_no_number():
+    assert exercises.largest_that_fits(True, "tiny-portraits", 1) == (
+        "Not yet: the answer is a batch size, not True."
+    )
 
 
 def test_what_an_answer_breaks_is_told_and_not_raised(pipeline, judge):
@@ -96,6 +105,31 @@ def test_an_image_of_a_batch(pipeline):
     assert "none of the batch" in exercises.image_of_batch(drawn(9), batch, 3)
     assert "again, alone" in exercises.image_of_batch(batch[3], batch, 3)
     assert "comes a ValueError" in exercises.image_of_batch(Image.new("RGB", (8, 8)), batch, 3)
+
+
+def test_settings_that_fit_a_budget():
+    def check(answer, budget):
+        return exercises.settings_that_fit(answer, "tiny-portraits", 32, budget)
+
+    whole = forecast_memory("tiny-portraits", batch_size=32, dtype="float32").total
+    assert check({"dtype": "float32"}, whole) == f"Right: a batch of 32 takes {readable(whole)}."
+    assert check({"dtype": "float32"}, whole - 1).startswith("Not yet: it takes ")
+    assert check({"dtype": "float16", "vae_slicing": True}, whole / 2).startswith("Right: ")
+    assert "Most goes to the activations" in check({"attention": "classic"}, 1)
+    assert "comes a TypeError" in check({"batch": 32}, 1)
+    assert "comes a ValueError" in check({"attention": "quick"}, 1)
+
+
+def test_the_largest_batch_that_fits():
+    budget = forecast_memory("tiny-portraits", batch_size=5).total
+
+    def check(answer):
+        return exercises.largest_that_fits(answer, "tiny-portraits", budget)
+
+    assert check(5).startswith("Right: 5 takes ")
+    assert check(4) == "Not yet: 4 fits, and so does 5."
+    assert check(6).startswith("Not yet: 6 would take ")
+    assert "comes a ValueError" in check(0)
 
 
 # Seeds and prompts: what is wanted is what the judge reads off a picture, or its opposite

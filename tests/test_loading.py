@@ -11,10 +11,22 @@ import pytest
 import torch
 from huggingface_hub import errors
 
-from helpers import MODELS, get_inputs, load_pipeline, loading, pick_device, pick_dtype, use_vae
+from helpers import (
+    MODELS,
+    get_inputs,
+    hub,
+    load_pipeline,
+    loading,
+    peak_memory,
+    pick_device,
+    pick_dtype,
+    use_vae,
+)
 from helpers import use_scheduler as use
 
-EMBEDDED = [name for name, model in MODELS.items() if "/" not in model.id]
+EMBEDDED = [
+    name for name, model in MODELS.items() if "/" not in model.id and not model.random_weights
+]
 HUB_UTILS = "diffusers.pipelines.pipeline_utils"
 
 
@@ -124,6 +136,14 @@ def test_a_missing_folder_is_not_taken_for_a_hub_id():
             load_pipeline(path)
 
 
+def test_a_folder_that_lacks_a_part_says_which(tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(loading.MODELS_FOLDER / "tiny-portraits", copy)
+    shutil.rmtree(copy / "vae")
+    with pytest.raises(FileNotFoundError, match="'copy' lacks its 'vae' in .*load it again"):
+        load_pipeline(copy)
+
+
 def test_a_folder_without_model_index_says_what_to_give_instead(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no model_index\.json.*save_pretrained"):
         load_pipeline(tmp_path)
@@ -215,13 +235,27 @@ def test_a_model_of_the_hub_in_pickles_only(monkeypatch):
         load_pipeline("nobody/pickles")
 
 
-def test_a_full_disk_is_not_blamed_on_the_connection():
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("Task error: No space left on device (os error 28)"),  # how Xet says it
+    ],
+)
+def test_a_full_disk_is_not_blamed_on_the_connection(error):
     def download():
-        raise OSError(28, "No space left on device")
+        raise error
 
-    with pytest.raises(OSError, match="No space left") as caught:
-        loading.fetch("nobody/nothing", download, "")
-    assert not isinstance(caught.value, ConnectionError)
+    with pytest.raises(OSError, match=r"no room for 'nobody/nothing'.*No space left.*HF_HOME"):
+        hub.fetch("nobody/nothing", download, "")
+
+
+def test_a_disk_that_may_not_be_written_to_is_named_as_it_is():
+    def download():
+        raise PermissionError(13, "Permission denied", "/cache")
+
+    with pytest.raises(PermissionError, match="'/cache'"):
+        hub.fetch("nobody/nothing", download, "")
 
 
 def test_custom_code_is_not_run(tmp_path):
@@ -406,6 +440,76 @@ def test_an_autoencoder_of_the_hub(pipeline, monkeypatch):
     assert asked == ["stabilityai/sd-vae-ft-mse"]
 
 
+# Stable Diffusion 1.5's architecture, with random weights
+
+FULL_SIZE = loading.MODELS_FOLDER / MODELS["sd15-shape"].id
+
+
+def test_the_architecture_has_stable_diffusion_1_5s_parameters():
+    pipeline = loading.empty_pipeline(FULL_SIZE, torch.float16)
+    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
+    counts = [part.num_parameters() for part in parts]
+    assert counts == [859_520_964, 83_653_863, 123_060_480]
+    assert {tensor.dtype for part in parts for tensor in part.parameters()} == {torch.float16}
+    assert {tensor.device.type for part in parts for tensor in part.parameters()} == {"meta"}
+
+
+def test_its_folder_repeats_nothing_but_the_scheduler():
+    files = {file.relative_to(FULL_SIZE).as_posix() for file in FULL_SIZE.rglob("*.*")}
+    configs = {f"{part}/config.json" for part in ("text_encoder", "unet", "vae")}
+    assert files == configs | {"model_index.json", "scheduler/scheduler_config.json"}
+    for name in ("model_index.json", "scheduler/scheduler_config.json"):
+        embedded = loading.MODELS_FOLDER / "tiny-portraits" / name
+        assert (FULL_SIZE / name).read_bytes() == embedded.read_bytes()
+
+
+def test_words_of_the_embedded_tokenizer_are_words_of_its_text_encoder():
+    pipeline = loading.empty_pipeline(FULL_SIZE, torch.float16)
+    assert len(pipeline.tokenizer) <= pipeline.text_encoder.config.vocab_size
+
+
+@pytest.mark.parametrize("dtype", loading.DTYPES.values())
+def test_random_weights_are_the_same_each_time(dtype):
+    folder = loading.MODELS_FOLDER / "tiny-portraits"
+    first, again = (
+        loading.draw_weights(loading.empty_pipeline(folder, dtype), "cpu") for _ in range(2)
+    )
+    for name in ("unet", "vae", "text_encoder"):
+        pair = (getattr(pipeline, name).state_dict() for pipeline in (first, again))
+        for one, other in zip(*(state.values() for state in pair), strict=True):
+            assert one.dtype == dtype and one.device.type == "cpu"
+            assert torch.equal(one, other)
+            assert one.ndim < 2 or 0 < one.float().std() < 1
+
+
+def test_no_weight_is_made_in_another_dtype_first():
+    folder = loading.MODELS_FOLDER / "tiny-portraits"
+    pipeline = loading.empty_pipeline(folder, torch.bfloat16)
+    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
+    size = sum(weight.nbytes for part in parts for weight in part.parameters())
+    made = peak_memory(lambda: loading.draw_weights(pipeline, "cpu"))
+    assert size <= made.bytes < 1.01 * size
+
+
+def test_its_pictures_are_noise_and_nothing_comes_near_float16s_limit(full_size):
+    largest = []
+
+    def note(module, inputs, output):
+        if isinstance(output, torch.Tensor):
+            largest.append(output.abs().max().item())
+
+    modules = [*full_size.unet.modules(), *full_size.vae.modules()]
+    hooks = [module.register_forward_hook(note) for module in modules]
+    image = np.asarray(
+        full_size(**get_inputs(num_inference_steps=1), height=64, width=64).images[0]
+    )
+    for hook in hooks:
+        hook.remove()
+    assert image.shape == (64, 64, 3)
+    assert image.std() > 10
+    assert max(largest) < torch.finfo(torch.float16).max / 100
+
+
 # The table
 
 
@@ -413,6 +517,7 @@ def test_each_model_is_described_under_its_own_name():
     for name, model in MODELS.items():
         assert model.name == name
         assert all((model.id, model.licence, model.download, model.judge, model.description))
+        assert model.shape is None or "/" not in MODELS[model.shape].id
 
 
 @pytest.mark.parametrize("name", EMBEDDED)

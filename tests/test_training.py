@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import nn
 
 from helpers import MODELS_FOLDER, wanted_attributes
-from training import captions, dataset, loop
+from training import autoencoder, captions, dataset, loop
 from training.portraits import VALUES, Spec, draw
 
 SPECS = [dataset.spec_of(i) for i in range(300)]
@@ -134,3 +134,22 @@ def test_schedulers_are_made_from_the_config_as_from_stable_diffusions(pipeline)
     assert made.config.clip_sample is False  # a latent is no pixel: clipped, DDIM draws rubbish
     solver = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     assert solver.config.timestep_spacing == "linspace"
+
+
+def test_levelled_latents_are_other_names_for_the_same_pictures() -> None:
+    torch.manual_seed(0)
+    vae = autoencoder.build()
+    pictures = np.stack([np.asarray(draw(spec)) for spec in SPECS[:24]])
+    pixels = autoencoder.to_tensor(pictures, torch.device("cpu"))
+    with torch.no_grad():
+        before = vae.decode(vae.encode(pixels).latent_dist.mean).sample
+        autoencoder.level(vae, pictures, torch.device("cpu"))
+        latents = vae.encode(pixels).latent_dist.mean
+        after = vae.decode(latents).sample
+    assert torch.allclose(before, after, atol=1e-3)
+    assert latents.mean((0, 2, 3)).abs().max() < 1e-3
+    assert abs(latents.std() - 1) < 0.01
+    # A step of one length moves the picture as far whatever its direction, but for those that the
+    # decoder hardly heeds.
+    lengths = torch.linalg.eigvalsh(autoencoder._metric(vae, latents)).sqrt()
+    assert lengths[-1] / lengths[len(lengths) // 2] < 1.1

@@ -16,9 +16,9 @@ from training import autoencoder, captions, dataset, denoiser, export, judge, lo
 
 # stage: (minutes on two CPU cores, minutes on a GPU, Muon's peak learning rate)
 STAGES = {
-    "judge": (45, 4, 0.02),
+    "judge": (40, 4, 0.02),
     "autoencoder": (60, 6, 0.02),
-    "denoiser": (120, 12, 0.02),
+    "denoiser": (180, 12, 0.01),
     "decoder": (30, 4, 0.005),
 }
 
@@ -47,7 +47,7 @@ def main() -> None:
     examiner = fit(judge.stage, "judge")["judge"]
     judge.save(examiner, tokenizer, options.models / "tiny-judge")
     vae = fit(autoencoder.stage, "autoencoder")["vae"]
-    autoencoder.standardise(vae, pictures[dataset.HELD_OUT :][:512], device)
+    autoencoder.level(vae, pictures[dataset.HELD_OUT :][:512], device)
     vae.save_pretrained(folder / "vae")
     denoiser.cache_latents(folder, device)
     fit(denoiser.stage, "denoiser")

@@ -1,8 +1,9 @@
 """The autoencoder: 128x128 pictures to 12x16x16 latents and back, and the decoder trained on.
 
-Latents leave the encoder with mean 0 and deviation 1 in every channel: once trained, the data's
-own mean and deviation are folded into the two 1x1 convolutions around the latents, so that the
-pipeline needs no scaling factor but 1.
+Once trained, the latents' basis is changed, within the two 1x1 convolutions around them, so that a
+difference between latents is as large as the difference between their pictures, the mean is 0 and
+the deviation 1 over all channels: the pipeline needs no scaling factor but 1, and the denoiser's
+errors count as they will be seen.
 """
 
 from __future__ import annotations
@@ -105,17 +106,37 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
 
 
 @torch.no_grad()
-def standardise(vae: AutoencoderKL, pictures: np.ndarray, device: torch.device) -> None:
-    """Fold the latents' mean and deviation over `pictures` into the convolutions around them."""
+def _metric(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
+    """How far the decoder moves a picture for a step in the latents, (12, 12): a step `d` at one
+    place changes it by the square root of `d @ metric @ d`. Steps 4 places apart do not meet."""
+    places = torch.zeros(latents.shape[-2:], device=latents.device)
+    places[2::4, 2::4] = 1
+    size = 0.05 * latents.std()
+    still, moved = vae.decode(latents).sample, []
+    for channel in range(LATENT_CHANNELS):
+        step = torch.zeros_like(latents)
+        step[:, channel] = size * places
+        moved.append((vae.decode(latents + step).sample - still).flatten() / size)
+    moved = torch.stack(moved)
+    return moved @ moved.T / (len(latents) * places.sum())
+
+
+@torch.no_grad()
+def level(vae: AutoencoderKL, pictures: np.ndarray, device: torch.device) -> None:
+    """Change the latents' basis so that distances between them are distances between pictures."""
     z = torch.cat([vae.encode(to_tensor(pictures[i : i + 16], device)).latent_dist.mean
                    for i in range(0, len(pictures), 16)])  # fmt: skip
-    mean, std = z.mean((0, 2, 3)), z.std((0, 2, 3))
+    values, vectors = torch.linalg.eigh(_metric(vae, z[:24]))
+    # What the decoder does not heed is kept small, not lost: its way back stays defined.
+    root = values.clamp(min=values.max() / 400).sqrt()
+    change = vectors @ root.diag() @ vectors.T
+    mean = z.mean((0, 2, 3))
+    change /= torch.einsum("ij,njhw->nihw", change, z - mean[:, None, None]).std()
     out, back, c = vae.quant_conv, vae.post_quant_conv, LATENT_CHANNELS
-    out.weight[:c] /= std[:, None, None, None]
-    out.bias[:c] = (out.bias[:c] - mean) / std
-    out.bias[c:] -= 2 * std.log()  # the second half is the log variance
-    back.bias += (back.weight[:, :, 0, 0] * mean).sum(1)
-    back.weight *= std[None, :, None, None]
+    out.weight[:c] = torch.einsum("ij,jkhw->ikhw", change, out.weight[:c])
+    out.bias[:c] = change @ (out.bias[:c] - mean)
+    back.bias += back.weight[:, :, 0, 0] @ mean
+    back.weight.copy_(torch.einsum("ijhw,jk->ikhw", back.weight, change.inverse()))
 
 
 def decoder_stage(folder: Path, device: torch.device) -> loop.Made:

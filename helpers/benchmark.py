@@ -1,0 +1,142 @@
+"""`make benchmark`: run the notebooks at a size, keep what they measured, and tabulate it.
+
+The notebooks are the benchmark: nothing is measured here that a reader does not see measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+if TYPE_CHECKING:
+    import pandas
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+MEASURED = ("01_speed", "02_memory")  # the notebooks that measure time
+
+
+def run_notebooks(model: str, notebooks: Iterable[Path]) -> list[dict[str, Any]]:
+    """Run notebooks with a model, without changing their files, and return what they measured.
+
+    Args:
+        model: a name of `MODELS`.
+        notebooks: their files.
+
+    Returns:
+        The figures of each `Measurement`, in order, with the notebook's name.
+
+    Source: nbclient, `NotebookClient`.
+
+    Example:
+        >>> run_notebooks("tiny-portraits", [])
+        []
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    figures = []
+    for path in tqdm(list(notebooks), "notebooks", disable=bool(os.environ.get("CI"))):
+        with tempfile.TemporaryDirectory() as folder:
+            lines = Path(folder) / "measurements.jsonl"
+            lines.touch()
+            settings = {"TUTORIAL_MODEL": model, "TUTORIAL_RESULTS": str(lines), "CI": "true"}
+            NotebookClient(
+                nbformat.read(path, as_version=4),
+                timeout=None,
+                resources={"metadata": {"path": path.parent}},
+            ).execute(env=os.environ | settings)
+            for line in lines.read_text(encoding="utf-8").splitlines():
+                figures.append({"notebook": path.stem, **json.loads(line)})
+    return figures
+
+
+def write_results(model: str, figures: Sequence[dict[str, Any]], folder: Path = RESULTS) -> Path:
+    """Write one file for this machine and model: its name, its versions, its figures.
+
+    Raises:
+        ValueError: nothing was measured.
+
+    Example:
+        >>> one = {"label": "20 steps", "seconds": 0.5, "device": "CPU 9", "versions": {}}
+        >>> write_results("mine", [one], Path(tempfile.mkdtemp())).name
+        'cpu-9-mine.json'
+    """
+    if not figures:
+        raise ValueError("Nothing was measured: give a notebook that calls `measure`.")
+    # The last measurement ran where the notebooks settled: an accelerator, if there is one.
+    machine = figures[-1]["device"]
+    name = re.sub(r"[^a-z0-9]+", "-", f"{machine} {model}".lower()).strip("-")
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
+    content = {"machine": machine, "model": model, "versions": figures[-1]["versions"]}
+    content["measurements"] = [
+        {key: value for key, value in one.items() if key != "versions"} for one in figures
+    ]
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def read_results(folder: Path = RESULTS) -> pandas.DataFrame:
+    """Read every machine's file into one table.
+
+    Returns:
+        A row for each measurement: machine, model, notebook, label, seconds an image, times faster
+        than the first of its notebook, and GB at most where that was measured.
+
+    Raises:
+        FileNotFoundError: there is no file yet.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> one = {"notebook": "01", "label": "50 steps", "seconds": 2.0, "images": 1}
+        >>> one |= {"device": "CPU", "versions": {}, "peak_memory": None}
+        >>> _ = write_results("mine", [one, one | {"label": "20 steps", "seconds": 0.5}], folder)
+        >>> read_results(folder)["times faster"].tolist()
+        [1.0, 4.0]
+    """
+    import pandas
+
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no results yet: run `make benchmark` first.")
+    rows = []
+    for path in files:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        first: dict[str, float] = {}
+        for one in content["measurements"]:
+            seconds = one["seconds"] / max(1, one["images"])
+            baseline = first.setdefault(one["notebook"], seconds)
+            rows.append({
+                "machine": content["machine"],
+                "model": content["model"],
+                "notebook": one["notebook"],
+                "measurement": one["label"],
+                "seconds per image": seconds,
+                "times faster": baseline / seconds,
+                "peak memory (GB)": one["peak_memory"] and one["peak_memory"] / 1e9,
+            })  # fmt: skip
+    return pandas.DataFrame(rows)
+
+
+def main() -> None:
+    """Run the notebooks that measure, write this machine's file, print its table."""
+    parser = argparse.ArgumentParser("python -m helpers.benchmark", description=__doc__)
+    parser.add_argument("--model", default="tiny-portraits", help="a name of MODELS")
+    model = parser.parse_args().model
+    notebooks = [ROOT / "notebooks" / f"{name}.ipynb" for name in MEASURED]
+    path = write_results(model, run_notebooks(model, notebooks))
+    table = read_results().query("model == @model").drop(columns="model")
+    print(f"Written: {path.relative_to(ROOT)}\n", table.round(3).to_string(index=False), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

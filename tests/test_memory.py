@@ -1,0 +1,563 @@
+"""Memory: what is counted, what is found by trying, and how near the forecast comes to both."""
+
+import gc
+import json
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+from accelerate import cpu_offload
+from diffusers.hooks import apply_group_offloading
+
+from helpers import (
+    GPUS,
+    Forecast,
+    PeakMemory,
+    forecast_memory,
+    free_memory,
+    get_inputs,
+    largest_batch,
+    load_pipeline,
+    memory,
+    peak_memory,
+    what_fits,
+)
+
+ROOT = Path(__file__).parents[1]
+KB = 4000  # bytes of a thousand numbers
+
+
+def numbers(thousands=1):
+    return torch.ones(1000 * thousands)
+
+
+def draw(pipeline, batch_size=1, **options):
+    return pipeline(**get_inputs(batch_size, num_inference_steps=1), **options)
+
+
+def set_up(pipeline, attention="sdpa", vae_slicing=False, vae_tiling=False):
+    """Make the pipeline's own calls for what the forecast knows by name."""
+    if attention == "classic":
+        pipeline.unet.set_default_attn_processor()
+        pipeline.vae.set_default_attn_processor()
+    elif attention == "sliced":
+        pipeline.enable_attention_slicing()
+    pipeline.vae.use_slicing, pipeline.vae.use_tiling = vae_slicing, vae_tiling
+    return pipeline
+
+
+# What is counted
+
+
+@pytest.mark.parametrize(
+    ("call", "size"),
+    [
+        (lambda: numbers(), 1),
+        (lambda: numbers().view(10, 100).t()[2:].add_(1), 1),  # views, in place
+        (lambda: [numbers(2).sum(), numbers(3).sum()], 3.001),  # the first is gone
+        (lambda: [numbers(2), numbers(3)], 5),
+        (lambda: numbers() + numbers(), 3),
+        (lambda: numbers()[:10].clone(), 1.01),
+    ],
+)
+def test_storages_count_once_and_only_while_they_live(call, size):
+    assert peak_memory(call).bytes == pytest.approx(size * KB, abs=8)
+
+
+def test_a_tensor_that_was_there_counts_from_the_start_if_it_is_touched():
+    there, untouched = numbers(5), numbers(7)
+    assert peak_memory(lambda: [numbers(3).sum(), there.view(50, 100).mul_(1)]).bytes == 8 * KB + 4
+    assert untouched.sum() == 7000
+
+
+def test_a_tensor_that_dies_during_the_call_makes_room():
+    there = [numbers(5)]
+    assert peak_memory(lambda: [there.pop().sum(), numbers(5)]).bytes == 5 * KB + 4
+
+
+def test_nothing_is_counted_after_the_mode():
+    with memory.LiveStorages() as storages:
+        kept = numbers()
+    numbers(9)
+    assert (storages.live, storages.peak) == (KB, KB)
+    del kept
+    assert storages.live == 0
+
+
+def test_the_result_of_the_call_is_given_back_and_errors_come_through():
+    peak = peak_memory(lambda: numbers())
+    assert torch.equal(peak.result, numbers())
+    with pytest.raises(ZeroDivisionError):
+        peak_memory(lambda: 1 / 0)
+
+
+def test_a_pipeline_takes_the_same_to_the_byte_each_time(pipeline):
+    peaks = {peak_memory(lambda: draw(pipeline, 2), pipeline).bytes for _ in range(3)}
+    again = load_pipeline(device="cpu", dtype="float32")
+    peaks.add(peak_memory(lambda: draw(again, 2), again).bytes)
+    assert len(peaks) == 1
+
+
+def test_weights_count_whole_with_the_pipeline_and_as_touched_without(pipeline):
+    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
+    weights = memory._size(memory._tensors(*parts))
+    encoder = memory._size(memory._tensors(pipeline.vae.encoder, pipeline.vae.quant_conv))
+    whole = peak_memory(lambda: draw(pipeline), pipeline).bytes
+    touched = peak_memory(lambda: draw(pipeline)).bytes
+    assert weights < whole
+    assert whole - touched == pytest.approx(encoder, rel=0.01)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "classic"])
+def test_the_count_agrees_with_pytorchs_own_allocator(tmp_path, attention):
+    pipeline = set_up(load_pipeline(device="cpu", dtype="float32"), attention)
+    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
+    weights = memory._size(memory._tensors(*parts))
+    counted = peak_memory(lambda: draw(pipeline, 4), pipeline).bytes - weights
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        draw(pipeline, 4)
+    profile.export_chrome_trace(str(tmp_path / "trace.json"))
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    events = sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: e["ts"])
+    live = peak = 0
+    for event in events:
+        live += event["args"]["Bytes"]
+        peak = max(peak, live)
+    assert counted == pytest.approx(peak, rel=0.01)
+
+
+def test_cuda_is_asked_for_its_allocators_peak(monkeypatch):
+    events = []
+    monkeypatch.setattr(memory, "pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(memory, "free_memory", lambda: events.append("free"))
+    for name in ("reset_peak_memory_stats", "synchronize"):
+        monkeypatch.setattr(torch.cuda, name, lambda device, name=name: events.append(name))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 10**9)
+    peak = peak_memory(lambda: events.append("call"))
+    assert events == ["free", "reset_peak_memory_stats", "call", "synchronize"]
+    assert str(peak) == "3.00 GB at most, by CUDA's allocator"
+
+
+def test_mps_is_asked_for_what_metal_holds(monkeypatch):
+    monkeypatch.setattr(memory, "pick_device", lambda: torch.device("mps"))
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 2 * 10**9)
+    assert str(peak_memory(lambda: None)) == "2.00 GB at most, by Metal's driver"
+
+
+def test_a_peak_reads_as_a_sentence():
+    assert str(PeakMemory(34_500_000, "guessing")) == "34.5 MB at most, by guessing"
+
+
+# The largest batch
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2, 7, 24, 100])
+def test_the_largest_is_found_by_doubling_and_bisecting(limit):
+    for holds in range(0, 40):
+        tried = []
+
+        def fits(size, holds=holds, tried=tried):
+            tried.append(size)
+            return size <= holds
+
+        expected = holds if limit is None else min(holds, limit)
+        assert memory._double_then_bisect(fits, limit) == expected
+        assert len(tried) == len(set(tried)) <= 12
+        assert limit is None or max(tried) <= limit
+
+
+class Small(diffusers.DiffusionPipeline):
+    """A pipeline that holds up to five images, and keeps a tensor in its frames when it fails."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+        self.kept = []
+
+    def __call__(self, batch_size):
+        tensor = numbers(batch_size)
+        self.kept.append(weakref.ref(tensor))
+        if batch_size > 5:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB)."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+    ],
+)
+def test_running_out_of_memory_is_survived_and_leaves_nothing(error):
+    pipeline = Small(error)
+    assert largest_batch(pipeline, lambda size: {"batch_size": size}, limit=64) == 5
+    assert [tensor() for tensor in pipeline.kept] == [None] * len(pipeline.kept)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes do not match"), ValueError("no"), OSError()]
+)
+def test_another_error_comes_through(error):
+    with pytest.raises(type(error)) as caught:
+        largest_batch(Small(error), lambda size: {"batch_size": size}, limit=64)
+    assert caught.value is error
+
+
+def test_no_image_fits():
+    with pytest.raises(MemoryError, match="Not even one image fits: use a smaller height"):
+        largest_batch(Small(MemoryError()), lambda size: {"batch_size": size + 5}, limit=4)
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [(None, "On a CPU.*give a limit"), (0, "limit of 0 leaves nothing"), (-3, "limit of -3")],
+)
+def test_a_limit_that_cannot_be_used(limit, message):
+    pipeline = Small(MemoryError())
+    with pytest.raises(ValueError, match=message):
+        largest_batch(pipeline, lambda size: {"batch_size": size}, limit=limit)
+    assert not pipeline.kept
+
+
+def test_the_limit_is_reached(pipeline):
+    def inputs(size):
+        return get_inputs(size, num_inference_steps=1)
+
+    assert largest_batch(pipeline, inputs, limit=3) == 3
+
+
+def run(code):
+    command = [sys.executable, "-c", code]
+    environment = {"OMP_NUM_THREADS": "1", "CI": "true", "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux refuses memory at a limit")
+def test_memory_refused_by_the_system_is_survived():
+    result = run("""
+import resource, torch
+from pathlib import Path
+from helpers import get_inputs, largest_batch, load_pipeline, memory
+
+pipeline = load_pipeline("tiny-portraits", device="cpu", dtype="float32")
+
+def inputs(size):
+    return get_inputs(size, num_inference_steps=1)
+
+pipeline(**inputs(1))  # so that what is loaded late is loaded
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+allowed = pages * resource.getpagesize() + 100 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
+try:
+    torch.empty(2**40)
+except RuntimeError as error:
+    assert memory.is_out_of_memory(error), error
+largest = largest_batch(pipeline, inputs, limit=256)
+assert len(pipeline(**inputs(largest)).images) == largest  # later cells work
+assert largest_batch(pipeline, inputs, limit=4) == 4
+print(largest)
+""")
+    assert result.returncode == 0, result.stderr
+    assert 4 <= int(result.stdout) < 64
+
+
+def test_what_jupyters_last_error_holds_is_freed():
+    result = run("""
+import gc, weakref
+from IPython.core.interactiveshell import InteractiveShell
+
+shell = InteractiveShell()
+shell.run_cell('''
+import torch, weakref
+from helpers import free_memory
+
+def fill():
+    tensor = torch.ones(1000)
+    kept.append(weakref.ref(tensor))
+    raise torch.OutOfMemoryError("CUDA out of memory.")
+
+kept = []
+''')
+assert not shell.run_cell("fill()").success
+shell.run_cell("import gc; gc.collect(); before = kept[0]() is not None")
+shell.run_cell("free_memory(); after = kept[0]() is not None")
+print(shell.user_ns["before"], shell.user_ns["after"])
+""")
+    assert result.stdout.split()[-2:] == ["True", "False"], result.stderr
+
+
+def test_an_error_about_something_else_keeps_its_frames(monkeypatch):
+    def fail():
+        tensor = numbers()
+        kept.append(weakref.ref(tensor))
+        raise ValueError("not about memory")
+
+    kept = []
+    with pytest.raises(ValueError) as caught:
+        fail()
+    monkeypatch.setattr(sys, "last_value", caught.value, raising=False)
+    free_memory()
+    assert kept[0]() is not None  # a debugger still sees it
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_memory_refused_by_cuda_is_survived():
+    pipeline = load_pipeline("tiny-portraits", device="cuda", dtype="float16")
+
+    def inputs(size):
+        return get_inputs(size, num_inference_steps=1)
+
+    draw(pipeline)
+    free_memory()
+    allowed = torch.cuda.memory_reserved() + 300 * 2**20
+    torch.cuda.set_per_process_memory_fraction(
+        allowed / torch.cuda.get_device_properties(0).total_memory
+    )
+    try:
+        largest = largest_batch(pipeline, inputs, limit=1024)
+        assert len(draw(pipeline, largest).images) == largest < 1024
+        with pytest.raises(torch.OutOfMemoryError):
+            draw(pipeline, 1024)
+        free_memory()
+        assert len(draw(pipeline, largest).images) == largest
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+# The forecast, held to a real run
+
+
+def assert_forecast(pipeline, model, batch_size=1, dtype="float32", height=None, width=None, **how):
+    """Within 5% of the whole, and the activations alone within 5%, which the weights would hide."""
+    set_up(pipeline, **how)
+    size = {"height": height, "width": width}
+    peak = peak_memory(lambda: draw(pipeline, batch_size, **size), pipeline).bytes
+    forecast = forecast_memory(model, batch_size=batch_size, dtype=dtype, **size, **how)
+    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
+    weights = memory._size(memory._tensors(*parts))
+    assert set(forecast.weights.values()) == {weights}
+    assert forecast.total == pytest.approx(peak, rel=0.05)
+    assert forecast.total - weights == pytest.approx(peak - weights, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"batch_size": 4, "dtype": "bfloat16"},
+        {"batch_size": 8, "vae_slicing": True},
+        {"batch_size": 2, "attention": "classic", "height": 256, "width": 256},
+        {"batch_size": 2, "attention": "sliced", "height": 256, "width": 192},
+        {"vae_tiling": True, "height": 256, "width": 256},
+    ],
+    ids=str,
+)
+def test_the_forecast_is_near_what_the_embedded_model_takes(settings):
+    pipeline = load_pipeline(device="cpu", dtype=settings.get("dtype", "float32"))
+    assert_forecast(pipeline, "tiny-portraits", **settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"height": 256, "width": 256},
+        {"height": 128, "width": 256, "attention": "classic"},
+    ],
+    ids=str,
+)
+def test_the_forecast_is_near_what_stable_diffusions_architecture_takes(full_size, settings):
+    try:
+        assert_forecast(full_size, "sd15-shape", **settings)
+    finally:
+        full_size.disable_attention_slicing()  # back to the default processors
+        set_up(full_size)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("attention", ["sdpa", "classic", "sliced"])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_the_forecast_is_near_cudas_own_figure(attention, batch_size):
+    pipeline = set_up(load_pipeline("sd15-shape", device="cuda", dtype="float16"), attention)
+    draw(pipeline, batch_size)  # workspaces are made once
+    peak = peak_memory(lambda: draw(pipeline, batch_size), pipeline).bytes
+    forecast = forecast_memory("sd15-shape", batch_size=batch_size, attention=attention)
+    assert forecast.total == pytest.approx(peak, rel=0.1)
+
+
+# The forecast by itself
+
+
+def test_the_hubs_model_is_forecast_by_its_shape_without_the_hub():
+    hub, shape = (forecast_memory(name) for name in ("stable-diffusion-v1-5", "sd15-shape"))
+    assert (hub.weights, hub.activations) == (shape.weights, shape.activations)
+
+
+def test_a_folder_and_a_torch_dtype_are_taken():
+    folder = ROOT / "models" / "tiny-portraits"
+    by_folder = forecast_memory(folder, dtype=torch.bfloat16)
+    assert by_folder.total == forecast_memory("tiny-portraits", dtype="bfloat16").total
+
+
+def test_attention_costs_what_its_scores_take():
+    classic, sliced, sdpa = (
+        forecast_memory("sd15-shape", attention=attention).activations["UNet step"]
+        for attention in ("classic", "sliced", "sdpa")
+    )
+    scores = 2 * 8 * 4096**2 * 2  # images with guidance, heads, tokens squared, bytes of float16
+    assert classic > 2 * scores > sliced > sdpa
+
+
+def test_slicing_decodes_one_image_at_a_time_and_tiling_a_part_of_it():
+    one = forecast_memory("tiny-portraits").activations["VAE decode"]
+    four = forecast_memory("tiny-portraits", batch_size=4).activations["VAE decode"]
+    sliced = forecast_memory("tiny-portraits", batch_size=4, vae_slicing=True)
+    assert one < sliced.activations["VAE decode"] < four / 2
+    large = {"height": 256, "width": 256}
+    whole = forecast_memory("tiny-portraits", **large).activations["VAE decode"]
+    tiled = forecast_memory("tiny-portraits", **large, vae_tiling=True)
+    assert one < tiled.activations["VAE decode"] < whole / 2
+
+
+def test_offload_keeps_ever_less_on_the_device():
+    whole, model, group, sequential = (
+        forecast_memory("sd15-shape", offload=offload)
+        for offload in (None, "model", "group", "sequential")
+    )
+    assert whole.total > model.total > group.total > sequential.total
+    assert sum(model.weights.values()) == whole.weights["UNet step"]
+    activations = model.activations
+    assert activations == whole.activations
+    assert sequential.total == pytest.approx(max(activations.values()), rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["unet", "vae", "text_encoder"])
+def test_groups_are_those_that_diffusers_moves(name):
+    module = getattr(load_pipeline(device="cpu", dtype="float32"), name)
+    ours = {part: size for part, size in memory._blocks(module).items() if size}
+    options = {"offload_type": "block_level", "num_blocks_per_group": 1}
+    device = torch.device("cpu")
+    apply_group_offloading(module, onload_device=device, offload_device=device, **options)
+    theirs = {}
+    for part in module.modules():
+        registry = getattr(part, "_diffusers_hook", None)
+        hook = registry and registry.get_hook("group_offloading")
+        if hook:
+            tensors = {*hook.group.parameters, *hook.group.buffers}
+            tensors |= {tensor for one in hook.group.modules for tensor in memory._tensors(one)}
+            theirs[part] = memory._size(tensors)
+    assert ours == {part: size for part, size in theirs.items() if size}
+
+
+@pytest.mark.parametrize("name", ["unet", "vae", "text_encoder"])
+def test_layers_are_those_that_accelerate_moves(name):
+    module = getattr(load_pipeline(device="cpu", dtype="float32"), name)
+    ours = {part for part, size in memory._layers(module).items() if size}
+    cpu_offload(module, torch.device("cpu"))
+    hooks = {part: getattr(part, "_hf_hook", None) for part in module.modules()}
+    theirs = {part for part, hook in hooks.items() if getattr(hook, "offload", False)}
+    assert ours == theirs
+
+
+def test_a_forecast_shows_as_a_table_and_reads_as_a_sentence():
+    weights, activations = {"UNet step": 2 * 10**9, "b": 10**9}, {"UNet step": 10**9, "b": 10**9}
+    forecast = Forecast("<mine>", weights, activations)
+    assert forecast.total == 3 * 10**9
+    assert str(forecast) == "<mine>: 3.00 GB at most, in the UNet step"
+    table = forecast.table()
+    assert list(table) == ["weights (GB)", "activations (GB)", "peak (GB)"]
+    assert list(table.loc["b"]) == [1, 1, 2]
+    assert "UNet step" in forecast._repr_html_() and "<mine>" not in forecast._repr_html_()
+
+
+def test_settings_are_named_in_the_label():
+    settings = {"vae_slicing": True, "vae_tiling": True, "offload": "model", "width": 64}
+    forecast = forecast_memory("tiny-portraits", batch_size=2, **settings)
+    for part in ("tiny-portraits", "batch of 2", "64 x 128", "float16", "sdpa", "VAE slicing"):
+        assert part in forecast.label
+    assert "VAE tiling" in forecast.label and "model offload" in forecast.label
+
+
+BAD_SETTINGS = [
+    ({"batch_size": 0}, "batch of 0 draws nothing: use a batch_size of at least 1"),
+    ({"batch_size": -1}, "batch of -1 draws nothing"),
+    ({"height": -64}, "height of -64 cannot be drawn: use a multiple of 8"),
+    ({"height": 0}, "height of 0 cannot be drawn"),
+    ({"width": 100}, "width of 100 cannot be drawn: use a multiple of 8"),
+    ({"attention": "flash"}, "'flash' is no kind of attention: use one of 'sdpa', 'classic'"),
+    ({"offload": "disk"}, "'disk' is no kind of offload: use one of None, 'model', 'sequential'"),
+    ({"dtype": "half"}, "'half' is not a dtype to forecast: use float32, bfloat16, float16"),
+    ({"dtype": torch.int8}, "torch.int8 is not a dtype to forecast"),
+    ({"model": "sd15"}, "no Stable Diffusion 1.x under 'sd15': give a name of MODELS"),
+    ({"model": ROOT / "models"}, "no Stable Diffusion 1.x under"),
+    ({"model": ROOT / "models" / "tiny-judge"}, "no Stable Diffusion 1.x under"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD_SETTINGS, ids=lambda value: str(value)[:30])
+def test_a_setting_that_cannot_be_forecast(settings, message):
+    with pytest.raises(ValueError, match=message):
+        forecast_memory(**{"model": "tiny-portraits", **settings})
+
+
+# What fits
+
+
+@pytest.mark.parametrize("settings", [{}, {"attention": "sliced", "vae_slicing": True}], ids=str)
+def test_the_largest_batch_is_the_largest_whose_forecast_fits(settings):
+    budgets = {"small": 3.5, "large": 11.76}
+    table = what_fits("sd15-shape", gpus=budgets, **settings)
+    for name, gib in budgets.items():
+        size = int(table["largest batch"][name])
+        room = gib * 2**30 - memory.RESERVE
+        fits, fails = (
+            forecast_memory("sd15-shape", batch_size=batch, **settings).total
+            for batch in (size, size + 2)
+        )
+        assert fits <= room < fails
+
+
+def test_each_gpu_has_a_row_and_a_small_one_may_hold_nothing():
+    table = what_fits("sd15-shape", gpus={**GPUS, "tiny": 1.0})
+    assert list(table.index) == [*GPUS, "tiny"]
+    assert table["largest batch"]["tiny"] == 0
+    assert table["largest batch"].drop("tiny").min() > 0
+    assert table["memory (GB)"]["tiny"] == 2**30 / 1e9
+    by_memory = table.sort_values("memory (GB)")
+    assert by_memory["largest batch"].is_monotonic_increasing
+
+
+def test_a_budget_below_one_image():
+    with pytest.raises(ValueError, match=r"One image takes 2\.54 GB, more than .*: allow more, or"):
+        what_fits("sd15-shape", gpus={"mine": 2.0})
+
+
+def test_a_wrong_setting_is_refused_by_what_fits_too():
+    with pytest.raises(ValueError, match="'disk' is no kind of offload"):
+        what_fits("tiny-portraits", offload="disk")
+
+
+def test_a_refusal_leaves_the_pipeline_as_it_was(pipeline):
+    before = {name: id(part) for name, part in pipeline.components.items()}
+    attention = {name: id(one) for name, one in pipeline.unet.attn_processors.items()}
+    for call in (
+        lambda: largest_batch(pipeline, get_inputs, limit=0),
+        lambda: largest_batch(pipeline, lambda size: get_inputs(0), limit=1),
+        lambda: peak_memory(lambda: draw(pipeline, height=100), pipeline),
+    ):
+        with pytest.raises(ValueError):
+            call()
+    gc.collect()
+    assert {name: id(part) for name, part in pipeline.components.items()} == before
+    assert {name: id(one) for name, one in pipeline.unet.attn_processors.items()} == attention
+    assert len(draw(pipeline).images) == 1
