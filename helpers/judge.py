@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -188,11 +189,8 @@ def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     files = ["*.json", "*.txt", "model.safetensors"]
-    folder = hub.fetch(
-        hub_id,
-        lambda: snapshot_download(hub_id, allow_patterns=files),
-        "load_judge('tiny-judge')",
-    )
+    download = partial(snapshot_download, hub_id, allow_patterns=files)
+    folder = hub.fetch(hub_id, download, "load_judge('tiny-judge')")
     if not (folder / "model.safetensors").is_file():
         raise ValueError(hub.pickle_only(hub_id))
     return folder

@@ -23,8 +23,11 @@ class Hub:
     revisions: dict[str, str] = field(default_factory=dict)  # other commits than MAIN
     gated: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
-    breaks_at: str | None = None  # the file with whose middle the whole server goes away
+    breaks_at: str | None = None  # a file, or "tree": in the middle of it, the Hub goes away
+    hangs_up: bool = False  # without an answer
+    refuses_tokens: bool = False
     port: int = 0
+    server: ThreadingHTTPServer | None = None
 
     def __enter__(self):
         self.start()
@@ -34,14 +37,18 @@ class Hub:
         self.stop()
 
     def start(self):
+        if self.server:
+            return
         handler = type("Handler", (Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
         self.port = self.server.server_port
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
+        if self.server:
+            self.server.shutdown()
+            self.server.server_close()
+            self.server = None
 
     def endpoint(self, host="127.0.0.1"):
         return f"http://{host}:{self.port}"
@@ -83,6 +90,10 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self):
         path = self.path.split("?")[0]
         self.hub.requests.append(f"{self.command} {path}")
+        if self.hub.hangs_up:
+            return
+        if self.hub.refuses_tokens and "Authorization" in self.headers:
+            return self.refuse(401, None, "Invalid credentials in Authorization header")
         info = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(\w+))?", path)
         file = re.fullmatch(r"/(storage/)?([^/]+/[^/]+)/resolve/(\w+)/(.+)", path)
         if info:
@@ -108,7 +119,8 @@ class Handler(BaseHTTPRequestHandler):
         files = self.hub.files(hub_id)
         if view == "tree":
             entries = [tree_entry(name, path) for name, path in files.items()]
-            return self.reply(200, json.dumps(entries).encode(), {})
+            breaks = self.hub.breaks_at == "tree"
+            return self.reply(200, json.dumps(entries).encode(), {}, breaks)
         siblings = [{"rfilename": name} for name in files]
         description = {"id": hub_id, "sha": self.hub.commit(hub_id), "siblings": siblings}
         self.reply(200, json.dumps(description).encode(), {})
@@ -135,10 +147,11 @@ class Handler(BaseHTTPRequestHandler):
             last = len(content) - 1
             headers["Content-Range"] = f"bytes {start[1]}-{last}/{len(content)}"
         status = 206 if "Range" in self.headers else 200
-        self.reply(status, content[int(start[1]) :], headers, breaks=name == self.hub.breaks_at)
+        self.reply(status, content[int(start[1]) :], headers, name == self.hub.breaks_at)
 
-    def refuse(self, status, code):
-        self.reply(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code})
+    def refuse(self, status, code, message="Refused"):
+        headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+        self.reply(status, b"{}", headers)
 
     def reply(self, status, content, headers, breaks=False):
         self.send_response(status)
