@@ -194,14 +194,15 @@ def pick_dtype(device: str | torch.device, dtype: str | torch.dtype = "auto") ->
     """Choose the precision that suits the device, or check the one asked for.
 
     "auto" means float32 on a CPU, bfloat16 only where the processor has it natively and it
-    measures faster; float16 on MPS, where bfloat16 needs macOS 14, and on a Turing GPU, which only
-    emulates bfloat16; the faster of the two on newer GPUs; float32 on older ones, where float16 is
-    often slow.
+    measures faster; float16 on MPS, where bfloat16 needs macOS 14 and is emulated on M1 and M2, and
+    on a Turing GPU, which only emulates it too; the faster of the two on newer GPUs; float32 on
+    older ones, where float16 is often slow.
 
     Raises:
         ValueError: float16 is asked for on a CPU, or the dtype is none of the three.
 
-    Source: openxla/xla issue 12429 for the T4, Comfy-Org/ComfyUI issue 5224 for MPS.
+    Source: openxla/xla issue 12429 for the T4; Comfy-Org/ComfyUI issue 5224 and
+    huggingface/transformers pull request 40458 for MPS.
 
     Example:
         >>> pick_dtype("cpu", "bfloat16")

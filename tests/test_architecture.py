@@ -21,6 +21,7 @@ FLOW = {
     "grids": set(),
     "judge": {"hub", "loading"},
     "memory": {"loading"},
+    "colab": set(),
     "published": set(),
     "benchmark": set(),
     "exercises": {"grids", "inputs", "judge", "memory"},
@@ -66,6 +67,10 @@ def test_grids_knows_pillow_only():
     beyond = packages("grids") - set(sys.stdlib_module_names)
     assert beyond == {"PIL", "IPython"}
     assert "IPython" not in packages("grids", everywhere=False)
+
+
+def test_colab_needs_nothing_but_python():
+    assert packages("colab") <= set(sys.stdlib_module_names)
 
 
 def test_timing_knows_nothing_of_diffusers():
