@@ -24,6 +24,7 @@ class Hub:
     gated: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
     breaks_at: str | None = None  # a file, or "tree": in the middle of it, the Hub goes away
+    stumbles_at: str | None = None  # a file: the connection breaks wherever all of it is sent
     hangs_up: bool = False  # without an answer
     refuses_tokens: bool = False
     port: int = 0
@@ -119,8 +120,7 @@ class Handler(BaseHTTPRequestHandler):
         files = self.hub.files(hub_id)
         if view == "tree":
             entries = [tree_entry(name, path) for name, path in files.items()]
-            breaks = self.hub.breaks_at == "tree"
-            return self.reply(200, json.dumps(entries).encode(), {}, breaks)
+            return self.reply(200, json.dumps(entries).encode(), {}, self.hub.breaks_at == "tree")
         siblings = [{"rfilename": name} for name in files]
         description = {"id": hub_id, "sha": self.hub.commit(hub_id), "siblings": siblings}
         self.reply(200, json.dumps(description).encode(), {})
@@ -147,19 +147,21 @@ class Handler(BaseHTTPRequestHandler):
             last = len(content) - 1
             headers["Content-Range"] = f"bytes {start[1]}-{last}/{len(content)}"
         status = 206 if "Range" in self.headers else 200
-        self.reply(status, content[int(start[1]) :], headers, name == self.hub.breaks_at)
+        stumbles = name == self.hub.stumbles_at and status == 200
+        breaks = name == self.hub.breaks_at
+        self.reply(status, content[int(start[1]) :], headers, breaks, stumbles)
 
     def refuse(self, status, code, message="Refused"):
         headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
         self.reply(status, b"{}", headers)
 
-    def reply(self, status, content, headers, breaks=False):
+    def reply(self, status, content, headers, breaks=False, stumbles=False):
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(content))} | headers).items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(content[: len(content) // 2] if breaks else content)
+            self.wfile.write(content[: len(content) // 2] if breaks or stumbles else content)
             if breaks:
                 self.hub.stop()
 

@@ -93,6 +93,8 @@ def readers(server, tmp_path_factory):
     offline = Reader(cache, **endpoint, HF_HUB_OFFLINE="1", CI="true")
     # The client's retries, without the waits between them.
     online.order("import time; pause = time.sleep; time.sleep = lambda s: pause(s / 100)")
+    # Of a download that breaks, whole chunks are kept: ours are as small as our files.
+    online.order("from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 10**6")
     yield online, offline
     online.close()
     offline.close()
@@ -105,7 +107,8 @@ def hub(server):
     repositories, revisions = dict(server.repositories), dict(server.revisions)
     yield server
     server.repositories, server.revisions = repositories, revisions
-    server.breaks_at, server.hangs_up, server.refuses_tokens = None, False, False
+    server.breaks_at, server.stumbles_at = None, None
+    server.hangs_up, server.refuses_tokens = False, False
     server.start()
 
 
@@ -196,6 +199,15 @@ def test_the_safety_checker_stays_and_its_black_picture_is_explained(hub, reader
 
 
 # When the Hub goes away
+
+
+def test_a_connection_that_breaks_once_is_taken_up_where_it_broke(hub, reader):
+    reader.forget(SD.earlier)
+    hub.stumbles_at = UNET
+    assert reader.run(LOAD.format(SD.earlier)).error == ""
+    assert sum(request.endswith(UNET) and "GET" in request for request in hub.requests) == 2
+    (arrived,) = reader.cache.glob(f"hub/models--CompVis--*/snapshots/*/{UNET}")
+    assert arrived.read_bytes() == (TINY / UNET).read_bytes()
 
 
 def test_a_download_that_breaks_off_says_so_and_is_finished_later(hub, reader):
