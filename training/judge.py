@@ -1,7 +1,7 @@
 """The judge: a tiny CLIP trained on the drawings, which reads the attributes off a picture.
 
-Its eye is a ConvNeXt: as CLIP's own ResNets do, it sees fine marks on a face after a few minutes of
-training, where a vision transformer of its cost needs hours.
+Its eye is a ConvNeXt, for a convolution has to learn less before it sees fine marks on a face than
+a vision transformer has: README.md compares the two.
 
 It is trained for the way it is used: for every attribute, the picture's embedding must be nearer to
 the right phrase than to the others (zero-shot classification as a loss), and nearer to its own
