@@ -15,7 +15,7 @@ test notebooks: export CI = true
 test notebooks: export HF_HUB_OFFLINE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint notebooks html benchmark model evaluate clean
+.PHONY: help lab test lint notebooks html badges benchmark model evaluate clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ notebooks: $(INSTALLED) ## Run the notebooks again and store their outputs (NOTE
 
 html: $(INSTALLED) ## Write the notebooks as web pages into build/html
 	@$(BIN)/jupyter nbconvert --to html --output-dir build/html $(NOTEBOOKS)
+
+badges: $(INSTALLED) ## Link README and notebooks to Colab, at the address in pyproject.toml
+	@$(BIN)/python helpers/colab.py
 
 benchmark: $(INSTALLED) ## Measure this machine with the notebooks, into results/ (MODEL=sd15-shape)
 	@$(BIN)/python -m helpers.benchmark --model $(MODEL)

@@ -1,6 +1,6 @@
 """The tutorial's helpers: load a pipeline, make its inputs, measure it, show what it drew."""
 
-from helpers.grids import image_distance, image_grid, show
+from helpers.grids import explain_black, image_distance, image_grid, show
 from helpers.inputs import cut_words, get_inputs, make_generators
 from helpers.judge import (
     Judge,
@@ -44,6 +44,7 @@ __all__ = [
     "compare",
     "cut_words",
     "describe",
+    "explain_black",
     "forecast_memory",
     "free_memory",
     "get_inputs",

@@ -22,6 +22,8 @@ def image_grid(
 ) -> Image.Image:
     """Lay pictures of one size out in rows, each with its label below it.
 
+    A sentence is printed if some of them are black (see `explain_black`).
+
     Args:
         images: W x H pixels each, in reading order.
         rows, cols: what is not given is worked out; with neither, the grid is near square.
@@ -45,6 +47,7 @@ def image_grid(
     sizes = {image.size for image in images}
     if len(sizes) > 1:
         raise ValueError(f"Pictures in a grid must be of one size, not {sorted(sizes)}.")
+    explain_black(images)
     width, height = sizes.pop()
     captions = _draw_labels(labels, len(images), width)
     cell_height = height + captions[0].height
@@ -58,6 +61,8 @@ def image_grid(
 
 def show(image_or_figure: Image.Image | Figure, alt: str) -> None:
     """Display a picture or a matplotlib figure in the notebook, with text for who cannot see it.
+
+    A sentence is printed if the picture is black (see `explain_black`).
 
     Args:
         image_or_figure: what to display, as PNG.
@@ -78,11 +83,41 @@ def show(image_or_figure: Image.Image | Figure, alt: str) -> None:
 
     png = io.BytesIO()
     if isinstance(image_or_figure, Image.Image):
+        explain_black([image_or_figure])
         image_or_figure.save(png, format="PNG", optimize=True)
     else:
         image_or_figure.savefig(png, format="png")
     data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt}
     display(data, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def explain_black(images: Sequence[Image.Image]) -> None:
+    """Print why pictures may be black, if some of them are, and what to do about it.
+
+    A model with a safety checker returns a black picture in place of one that the checker took
+    for indecent; numbers that overflow make one too. The pictures do not tell which it was, a
+    pipeline's output does: its `nsfw_content_detected`.
+
+    Source: CompVis/stable-diffusion issue 239; huggingface/diffusers issue 14438 for Macs.
+
+    Example:
+        >>> explain_black([Image.new("RGB", (8, 8), colour) for colour in ("red", "black")])
+        Picture 2 of 2 is black: ...
+    """
+    black = [
+        str(number)
+        for number, image in enumerate(images, start=1)
+        if image.convert("RGB").getbbox() is None
+    ]
+    if black:
+        which = f"Picture {black[0]} of {len(images)} is"
+        if len(black) > 1:
+            which = f"Pictures {', '.join(black)} of {len(images)} are"
+        print(
+            f"{which} black: either the model's safety checker withheld what it drew, which it "
+            "also does by mistake (try another seed), or the numbers overflowed (load it with "
+            "dtype='float32'; on a Mac, do without attention slicing)."
+        )
 
 
 def image_distance(a: Image.Image, b: Image.Image) -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from helpers import loading
+from helpers import hub, loading
 
 if TYPE_CHECKING:
     import numpy
@@ -188,13 +189,10 @@ def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     files = ["*.json", "*.txt", "model.safetensors"]
-    folder = loading.fetch(
-        hub_id,
-        lambda: snapshot_download(hub_id, allow_patterns=files),
-        "load_judge('tiny-judge')",
-    )
+    download = partial(snapshot_download, hub_id, allow_patterns=files)
+    folder = hub.fetch(hub_id, download, "load_judge('tiny-judge')")
     if not (folder / "model.safetensors").is_file():
-        raise ValueError(loading.pickle_only(hub_id))
+        raise ValueError(hub.pickle_only(hub_id))
     return folder
 
 

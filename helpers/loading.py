@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,6 +17,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
+
+from helpers import hub
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
@@ -66,7 +68,10 @@ MODELS: dict[str, Model] = {
             licence="CreativeML OpenRAIL-M",
             download="5.5 GB, from the Hub",
             judge="openai/clip-vit-large-patch14",
-            description="The model of the documented walkthrough, in its adopted mirror.",
+            description=(
+                "The model of the documented walkthrough, in the mirror that was adopted when "
+                "runwayml took its own copy off the Hub in August 2024."
+            ),
             earlier="CompVis/stable-diffusion-v1-4",
             vae="stabilityai/sd-vae-ft-mse",
             shape="sd15-shape",
@@ -118,8 +123,9 @@ def load_pipeline(
     Raises:
         ValueError: the model is unknown, was removed from the Hub or has only pickle files; or the
             device, dtype or scheduler does not fit.
-        FileNotFoundError: the folder holds no model_index.json.
+        FileNotFoundError: the folder holds no model_index.json, or lacks a part.
         ConnectionError: the Hub is out of reach.
+        OSError: the disk is full.
 
     Source: diffusers, `DiffusionPipeline.from_pretrained`.
 
@@ -134,10 +140,10 @@ def load_pipeline(
     from diffusers import DiffusionPipeline
 
     folder = _find_folder(model)
-    _check_folder(folder)
     if str(model) in MODELS and MODELS[str(model)].random_weights:
         pipeline = draw_weights(empty_pipeline(folder, dtype), device)
     else:
+        _check_folder(folder, Path(model).name)
         pipeline = DiffusionPipeline.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
         ).to(device)
@@ -177,14 +183,15 @@ def pick_dtype(device: str | torch.device, dtype: str | torch.dtype = "auto") ->
     """Choose the precision that suits the device, or check the one asked for.
 
     "auto" means float32 on a CPU, bfloat16 only where the processor has it natively and it
-    measures faster; float16 on MPS, where bfloat16 needs macOS 14, and on a Turing GPU, which only
-    emulates bfloat16; the faster of the two on newer GPUs; float32 on older ones, where float16 is
-    often slow.
+    measures faster; float16 on MPS, where bfloat16 needs macOS 14 and is emulated on M1 and M2, and
+    on a Turing GPU, which only emulates it too; the faster of the two on newer GPUs; float32 on
+    older ones, where float16 is often slow.
 
     Raises:
         ValueError: float16 is asked for on a CPU, or the dtype is none of the three.
 
-    Source: openxla/xla issue 12429 for the T4, Comfy-Org/ComfyUI issue 5224 for MPS.
+    Source: openxla/xla issue 12429 for the T4; Comfy-Org/ComfyUI issue 5224 and
+    huggingface/transformers pull request 40458 for MPS.
 
     Example:
         >>> pick_dtype("cpu", "bfloat16")
@@ -275,9 +282,9 @@ def use_vae(pipeline: DiffusionPipeline, vae: str | Path) -> DiffusionPipeline:
     if folder is None:
         files = ["config.json", "*.safetensors"]
         download = partial(snapshot_download, str(vae), allow_patterns=files)
-        folder = fetch(str(vae), download, "the pipeline's own autoencoder")
+        folder = hub.fetch(str(vae), download, "the pipeline's own autoencoder")
     if not any(folder.glob("*.safetensors")):
-        raise ValueError(pickle_only(folder.name))
+        raise ValueError(hub.pickle_only(Path(vae).name))
     new = AutoencoderKL.from_pretrained(folder, dtype=pipeline.vae.dtype, use_safetensors=True)
     shapes = [
         (part.config.latent_channels, 2 ** (len(part.config.block_out_channels) - 1))
@@ -286,7 +293,7 @@ def use_vae(pipeline: DiffusionPipeline, vae: str | Path) -> DiffusionPipeline:
     if shapes[0] != shapes[1]:
         said = [f"{channels} channels, {scale} times smaller" for channels, scale in shapes]
         raise ValueError(
-            f"The latents of {folder.name!r} ({said[0]}) are not those of this pipeline "
+            f"The latents of {Path(vae).name!r} ({said[0]}) are not those of this pipeline "
             f"({said[1]}): use an autoencoder that was trained for the same model."
         )
     pipeline.vae = new.to(pipeline.device)
@@ -393,9 +400,16 @@ def _find_folder(model: str | Path) -> Path:
             f"{hub_id!r} is not a name in MODELS, an id on the Hub ('owner/name') or a folder "
             f"here. {_nearest(hub_id, MODELS)}"
         )
+    return _download(hub_id, known.revision if known else None)
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    """Return the cached folder of a pipeline on the Hub, fetched first if it is not whole."""
     from diffusers import DiffusionPipeline
 
-    revision = known.revision if known else None
+    row = next((model for model in MODELS.values() if model.id == hub_id), None)
+    if row:
+        _say_what_is_fetched(row, revision)
     download = partial(
         DiffusionPipeline.download,
         hub_id,
@@ -403,85 +417,42 @@ def _find_folder(model: str | Path) -> Path:
         use_safetensors=True,
         trust_remote_code=False,
     )
-    return fetch(hub_id, download, "load_pipeline('tiny-portraits')")
+    instead = _nearest(hub_id, {*MODELS, *(model.id for model in MODELS.values())})
+    if row and row.earlier:
+        instead = f"Load {row.earlier!r} instead, the checkpoint before it."
+    return hub.fetch(hub_id, download, "load_pipeline('tiny-portraits')", instead)
 
 
-def fetch(hub_id: str, download: Callable[[], str], offline: str) -> Path:
-    """Run a download from the Hub or its cache, and put what goes wrong in a sentence.
+def _say_what_is_fetched(model: Model, revision: str | None) -> None:
+    """Print a model's size, licence and place, unless its download has begun before."""
+    from huggingface_hub import constants, try_to_load_from_cache
 
-    Args:
-        hub_id: what is fetched, "owner/name".
-        download: fetches it and returns its folder.
-        offline: the call that does the same without a connection.
-
-    Raises:
-        ValueError: the Hub has no such model, or only in pickle files, or behind a licence.
-        FileNotFoundError: the model lacks a file that it needs.
-        ConnectionError: the Hub is out of reach.
-
-    Example:
-        >>> fetch("me/mine", lambda: "cache/mine", "load_pipeline('tiny-portraits')").name
-        'mine'
-    """
-    from huggingface_hub import errors
-
-    try:
-        return Path(download())
-    except Exception as error:
-        causes = (error, error.__cause__)
-
-        def is_a(kind: type[Exception]) -> bool:
-            return any(isinstance(cause, kind) for cause in causes)
-
-        if is_a(errors.GatedRepoError):
-            advice = "asks for its licence to be accepted on its page, then for `hf auth login`."
-            raise ValueError(f"{hub_id!r} {advice}") from error
-        if is_a(errors.RepositoryNotFoundError):
-            names = {*MODELS, *(model.id for model in MODELS.values())}
-            raise ValueError(
-                f"{hub_id!r} is neither on the Hub nor a folder here. {_nearest(hub_id, names)}"
-            ) from error
-        if is_a(errors.RemoteEntryNotFoundError):
-            raise FileNotFoundError(
-                f"{hub_id!r} is on the Hub but is no model that can be loaded here: "
-                "look on its page for the library it was made for."
-            ) from error
-        if "safetensors" in str(error):
-            raise ValueError(pickle_only(hub_id)) from error
-        if isinstance(error, ValueError) or getattr(error, "errno", None):
-            raise  # not the connection: remote code, or a full or forbidden disk
-        raise ConnectionError(
-            f"{hub_id!r} is not in the cache and the Hub is out of reach "
-            f"({type(error.__cause__ or error).__name__}). To stay offline, use what is "
-            f"embedded: {offline}."
-        ) from error
+    if not isinstance(try_to_load_from_cache(model.id, "model_index.json", revision=revision), str):
+        print(
+            f"{model.name}: {model.download}, is kept in {constants.HF_HUB_CACHE}. Its licence is "
+            f"{model.licence}: read on {constants.ENDPOINT}/{model.id} what it allows."
+        )
 
 
-def pickle_only(where: str) -> str:
-    """Say why weights that are there only as pickle files are refused.
-
-    Example:
-        >>> pickle_only("me/mine").split(",")[0]
-        "'me/mine' has its weights only as pickle files"
-    """
-    return (
-        f"{where!r} has its weights only as pickle files, which can run any code when they are "
-        "opened, so they are refused: look for a copy of the model in safetensors."
-    )
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that is no pipeline, and one that would have to be unpickled."""
+def _check_folder(folder: Path, name: str) -> None:
+    """Refuse a folder that is no pipeline, lacks a part, or would have to be unpickled."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise FileNotFoundError(
             f"{folder} has no model_index.json, so it holds no pipeline: give the folder that "
             "pipeline.save_pretrained() wrote, or a name of MODELS."
         )
-    for component in json.loads(index.read_text(encoding="utf-8")):
-        files = [file.suffix for file in (folder / component).glob("*")]
-        if {".bin", ".pt", ".pth", ".ckpt"} & set(files) and ".safetensors" not in files:
-            raise ValueError(pickle_only(f"{folder.name}/{component}"))
+    for component, kind in json.loads(index.read_text(encoding="utf-8")).items():
+        if not isinstance(kind, list) or kind[0] is None or component == "_class_name":
+            continue
+        files = {file.suffix for file in (folder / component).glob("*")}
+        if not files:
+            raise FileNotFoundError(
+                f"{name!r} lacks its {component!r} in {folder}: if its download broke off, load "
+                "it again with a connection."
+            )
+        if {".bin", ".pt", ".pth", ".ckpt"} & files and ".safetensors" not in files:
+            raise ValueError(hub.pickle_only(f"{name}/{component}"))
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

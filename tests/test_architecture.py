@@ -14,12 +14,14 @@ FOLDER = Path(helpers.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 # load -> make inputs -> measure -> show: a module imports only those it is given here.
 FLOW = {
-    "loading": set(),
+    "hub": set(),
+    "loading": {"hub"},
     "inputs": set(),
     "timing": set(),
     "grids": set(),
-    "judge": {"loading"},
+    "judge": {"hub", "loading"},
     "memory": {"loading"},
+    "colab": set(),
     "published": set(),
     "benchmark": set(),
     "exercises": {"grids", "inputs", "judge", "memory"},
@@ -65,6 +67,10 @@ def test_grids_knows_pillow_only():
     beyond = packages("grids") - set(sys.stdlib_module_names)
     assert beyond == {"PIL", "IPython"}
     assert "IPython" not in packages("grids", everywhere=False)
+
+
+def test_colab_needs_nothing_but_python():
+    assert packages("colab") <= set(sys.stdlib_module_names)
 
 
 def test_timing_knows_nothing_of_diffusers():

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import Measurement, describe, image_distance, image_grid, plot_comparison, show
+from helpers import (
+    Measurement,
+    describe,
+    explain_black,
+    image_distance,
+    image_grid,
+    plot_comparison,
+    show,
+)
 
 COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "gray"]
 
@@ -190,3 +198,32 @@ def test_the_distance_agrees_with_numpy():
 def test_pictures_of_two_sizes_cannot_be_compared():
     with pytest.raises(ValueError, match="of one size"):
         image_distance(*squares(1), *squares(1, size=(8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("colours", "which"),
+    [
+        (["black"], "Picture 1 of 1 is"),
+        (["red", "black"], "Picture 2 of 2 is"),
+        (["black", "red", "black"], "Pictures 1, 3 of 3 are"),
+    ],
+)
+def test_black_pictures_are_explained_where_they_are_laid_out(colours, which, capsys):
+    image_grid([Image.new("RGB", (8, 8), colour) for colour in colours])
+    (sentence,) = capsys.readouterr().out.splitlines()
+    assert sentence.startswith(f"{which} black: either the model's safety checker")
+    assert "try another seed" in sentence
+    assert "dtype='float32'" in sentence
+
+
+def test_a_black_picture_is_explained_where_it_is_shown(capsys):
+    show(Image.new("RGB", (8, 8)), alt="Nothing.")
+    assert "Picture 1 of 1 is black" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_dark_picture_is_not_black(mode, capsys):
+    dark = Image.new("RGB", (8, 8))
+    dark.putpixel((3, 3), (1, 1, 1))
+    explain_black([dark.convert(mode)])
+    assert capsys.readouterr().out == ""

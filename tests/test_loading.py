@@ -14,6 +14,7 @@ from huggingface_hub import errors
 from helpers import (
     MODELS,
     get_inputs,
+    hub,
     load_pipeline,
     loading,
     peak_memory,
@@ -135,6 +136,14 @@ def test_a_missing_folder_is_not_taken_for_a_hub_id():
             load_pipeline(path)
 
 
+def test_a_folder_that_lacks_a_part_says_which(tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(loading.MODELS_FOLDER / "tiny-portraits", copy)
+    shutil.rmtree(copy / "vae")
+    with pytest.raises(FileNotFoundError, match="'copy' lacks its 'vae' in .*load it again"):
+        load_pipeline(copy)
+
+
 def test_a_folder_without_model_index_says_what_to_give_instead(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no model_index\.json.*save_pretrained"):
         load_pipeline(tmp_path)
@@ -226,13 +235,27 @@ def test_a_model_of_the_hub_in_pickles_only(monkeypatch):
         load_pipeline("nobody/pickles")
 
 
-def test_a_full_disk_is_not_blamed_on_the_connection():
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("Task error: No space left on device (os error 28)"),  # how Xet says it
+    ],
+)
+def test_a_full_disk_is_not_blamed_on_the_connection(error):
     def download():
-        raise OSError(28, "No space left on device")
+        raise error
 
-    with pytest.raises(OSError, match="No space left") as caught:
-        loading.fetch("nobody/nothing", download, "")
-    assert not isinstance(caught.value, ConnectionError)
+    with pytest.raises(OSError, match=r"no room for 'nobody/nothing'.*No space left.*HF_HOME"):
+        hub.fetch("nobody/nothing", download, "")
+
+
+def test_a_disk_that_may_not_be_written_to_is_named_as_it_is():
+    def download():
+        raise PermissionError(13, "Permission denied", "/cache")
+
+    with pytest.raises(PermissionError, match="'/cache'"):
+        hub.fetch("nobody/nothing", download, "")
 
 
 def test_custom_code_is_not_run(tmp_path):

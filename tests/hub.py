@@ -1,0 +1,183 @@
+"""A stand-in for the Hub on loopback: as much of its HTTP as huggingface_hub asks for."""
+
+import hashlib
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+MAIN = "0123456789abcdef0123456789abcdef01234567"  # the commit that `main` stands for
+KILOBYTE = 1000
+
+
+@dataclass
+class Hub:
+    """What lies on the Hub, what was asked of it, and where it is to fail.
+
+    Large files are redirected to a second address, as the Hub redirects them to its storage.
+    """
+
+    repositories: dict[str, Path]  # "owner/name" -> the folder with its files
+    revisions: dict[str, str] = field(default_factory=dict)  # other commits than MAIN
+    gated: set[str] = field(default_factory=set)
+    requests: list[str] = field(default_factory=list)
+    breaks_at: str | None = None  # a file, or "tree": in the middle of it, the Hub goes away
+    stumbles_at: str | None = None  # a file: the connection breaks wherever all of it is sent
+    hangs_up: bool = False  # without an answer
+    refuses_tokens: bool = False
+    port: int = 0
+    server: ThreadingHTTPServer | None = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *error):
+        self.stop()
+
+    def start(self):
+        if self.server:
+            return
+        handler = type("Handler", (Handler,), {"hub": self})
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self):
+        if self.server:
+            self.server.shutdown()
+            self.server.server_close()
+            self.server = None
+
+    def endpoint(self, host="127.0.0.1"):
+        return f"http://{host}:{self.port}"
+
+    def files_asked_for(self):
+        """The files of which the content, not only the headers, was asked for."""
+        return {path for path in map(content_of, self.requests) if path}
+
+    def commit(self, hub_id):
+        return self.revisions.get(hub_id, MAIN)
+
+    def files(self, hub_id):
+        folder = self.repositories[hub_id]
+        return {
+            path.relative_to(folder).as_posix(): path
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+
+
+def content_of(request):
+    """Return the file whose content a request asks for, without its repository and commit."""
+    match = re.fullmatch(r"GET /(?:storage/)?[^/]+/[^/]+/resolve/\w+/(.+)", request)
+    return match and match[1]
+
+
+class Handler(BaseHTTPRequestHandler):
+    hub: Hub
+
+    def do_HEAD(self):
+        self.answer()
+
+    def do_GET(self):
+        self.answer()
+
+    def log_message(self, *arguments):
+        pass  # `Hub.requests` is the log
+
+    def answer(self):
+        path = self.path.split("?")[0]
+        self.hub.requests.append(f"{self.command} {path}")
+        if self.hub.hangs_up:
+            return
+        if self.hub.refuses_tokens and "Authorization" in self.headers:
+            return self.refuse(401, None, "Invalid credentials in Authorization header")
+        info = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(\w+))?", path)
+        file = re.fullmatch(r"/(storage/)?([^/]+/[^/]+)/resolve/(\w+)/(.+)", path)
+        if info:
+            self.describe(*info.groups())
+        elif file:
+            self.deliver(*file.groups())
+        else:
+            self.refuse(404, "EntryNotFound")
+
+    def is_there(self, hub_id, revision):
+        if hub_id not in self.hub.repositories:
+            # The Hub tells nobody without a token whether a repository is private or missing.
+            self.refuse(401, "RepoNotFound")
+        elif revision not in (None, "main", self.hub.commit(hub_id)):
+            self.refuse(404, "RevisionNotFound")
+        else:
+            return True
+
+    def describe(self, hub_id, view, revision):
+        """Answer with the repository's description, or with the list of its files."""
+        if not self.is_there(hub_id, revision):
+            return
+        files = self.hub.files(hub_id)
+        if view == "tree":
+            entries = [tree_entry(name, path) for name, path in files.items()]
+            return self.reply(200, json.dumps(entries).encode(), {}, self.hub.breaks_at == "tree")
+        siblings = [{"rfilename": name} for name in files]
+        description = {"id": hub_id, "sha": self.hub.commit(hub_id), "siblings": siblings}
+        self.reply(200, json.dumps(description).encode(), {})
+
+    def deliver(self, storage, hub_id, revision, name):
+        """Answer with a file, or with where it is stored."""
+        if not self.is_there(hub_id, revision):
+            return
+        if hub_id in self.hub.gated:
+            return self.refuse(401, "GatedRepo")
+        path = self.hub.files(hub_id).get(name)
+        if path is None:
+            return self.refuse(404, "EntryNotFound")
+        content = path.read_bytes()
+        headers = {"X-Repo-Commit": self.hub.commit(hub_id), "Accept-Ranges": "bytes"}
+        if is_large(path) and not storage:
+            headers["X-Linked-ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+            headers["X-Linked-Size"] = str(len(content))
+            headers["Location"] = f"{self.hub.endpoint('localhost')}/storage{self.path}"
+            return self.reply(302, b"", headers)
+        start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))
+        headers["ETag"] = f'"{git_oid(content)}"'
+        if "Range" in self.headers:
+            last = len(content) - 1
+            headers["Content-Range"] = f"bytes {start[1]}-{last}/{len(content)}"
+        status = 206 if "Range" in self.headers else 200
+        stumbles = name == self.hub.stumbles_at and status == 200
+        breaks = name == self.hub.breaks_at
+        self.reply(status, content[int(start[1]) :], headers, breaks, stumbles)
+
+    def refuse(self, status, code, message="Refused"):
+        headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+        self.reply(status, b"{}", headers)
+
+    def reply(self, status, content, headers, breaks=False, stumbles=False):
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(content))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content[: len(content) // 2] if breaks or stumbles else content)
+            if breaks:
+                self.hub.stop()
+
+
+def is_large(path):
+    return path.stat().st_size > 100 * KILOBYTE
+
+
+def tree_entry(name, path):
+    content = path.read_bytes()
+    entry = {"type": "file", "path": name, "size": len(content), "oid": git_oid(content)}
+    if is_large(path):
+        sha256 = hashlib.sha256(content).hexdigest()
+        entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
+    return entry
+
+
+def git_oid(content):
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
