@@ -18,6 +18,7 @@ from helpers.loading import (
     pick_dtype,
     use_scheduler,
 )
+from helpers.settings import Settings, read_settings, save_image
 from helpers.timing import Measurement, compare, describe, measure, plot_comparison
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Judge",
     "Measurement",
     "Model",
+    "Settings",
     "adherence",
     "compare",
     "cut_words",
@@ -41,6 +43,8 @@ __all__ = [
     "pick_dtype",
     "plot_comparison",
     "read_attributes",
+    "read_settings",
+    "save_image",
     "show",
     "use_scheduler",
     "wanted_attributes",

@@ -20,6 +20,7 @@ FLOW = {
     "grids": set(),
     "judge": {"loading"},
     "published": set(),
+    "settings": set(),
 }
 HEAVY = {"accelerate", "diffusers", "matplotlib", "pandas", "transformers"}
 
@@ -62,6 +63,10 @@ def test_grids_knows_pillow_only():
     beyond = packages("grids") - set(sys.stdlib_module_names)
     assert beyond == {"PIL", "IPython"}
     assert "IPython" not in packages("grids", everywhere=False)
+
+
+def test_settings_know_pillow_only():
+    assert packages("settings") - set(sys.stdlib_module_names) == {"PIL"}
 
 
 def test_timing_knows_nothing_of_diffusers():
