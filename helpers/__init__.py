@@ -1,6 +1,6 @@
 """The tutorial's helpers: load a pipeline, make its inputs, measure it, show what it drew."""
 
-from helpers.grids import image_distance, image_grid, show
+from helpers.grids import image_distance, image_grid, show, xy_grid
 from helpers.inputs import cut_words, get_inputs, make_generators
 from helpers.judge import (
     Judge,
@@ -48,4 +48,5 @@ __all__ = [
     "show",
     "use_scheduler",
     "wanted_attributes",
+    "xy_grid",
 ]
