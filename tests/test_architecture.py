@@ -21,6 +21,8 @@ FLOW = {
     "judge": {"loading"},
     "published": set(),
     "settings": set(),
+    "drawing": {"loading", "inputs", "timing", "settings"},
+    "widgets": {"drawing", "settings"},
 }
 HEAVY = {"accelerate", "diffusers", "matplotlib", "pandas", "transformers"}
 
