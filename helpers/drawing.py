@@ -7,7 +7,7 @@ import inspect
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -244,19 +244,22 @@ def notices(pipeline: DiffusionPipeline, settings: Settings) -> dict[str, str]:
 
 
 def fitting_schedulers(pipeline: DiffusionPipeline) -> list[str]:
-    """Return the names of the schedulers that fit a pipeline and have all that they need here.
+    """Return the names of the schedulers that can draw with a pipeline.
+
+    Of its compatibles, those that take the betas that the model was trained with. One whose
+    library is not installed takes nothing.
 
     Example:
         >>> from helpers import load_pipeline
         >>> fitting_schedulers(load_pipeline("tiny-portraits", device="cpu"))[:2]
         ['DDIMScheduler', 'DDPMScheduler']
     """
-    names = []
-    for kind in pipeline.scheduler.compatibles:
-        with suppress(ImportError):  # it lacks a library
-            kind.from_config(pipeline.scheduler.config)
-            names.append(kind.__name__)
-    return sorted(names)
+    needed = {"beta_start", "beta_end"} & set(pipeline.scheduler.config)
+    return sorted(
+        kind.__name__
+        for kind in pipeline.scheduler.compatibles
+        if needed <= set(inspect.signature(kind.__init__).parameters)
+    )
 
 
 def scheduler_works(
@@ -321,12 +324,10 @@ def fit_preview(vae: AutoencoderKL) -> torch.Tensor:
     generator = torch.Generator("cpu").manual_seed(0)
     corners = torch.rand(4, 3, 5, 5, generator=generator)
     pictures = torch.nn.functional.interpolate(corners, (128, 128), mode="bilinear")
-    dtype = vae.dtype
-    vae.to(torch.float32)  # float16 overflows in some encoders
-    try:
-        latents = vae.encode((2 * pictures - 1).to(vae.device)).latent_dist.mode().cpu()
-    finally:
-        vae.to(dtype)
+    if vae.dtype == torch.float16:  # it overflows in some encoders
+        vae = torch.nn.Module.to(copy.deepcopy(vae), torch.float32)
+    encoded = vae.encode((2 * pictures - 1).to(vae.device, vae.dtype))
+    latents = encoded.latent_dist.mode().float().cpu()
     latents = (latents - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
     colours = torch.nn.functional.adaptive_avg_pool2d(pictures, latents.shape[-2:])
     return torch.linalg.lstsq(
