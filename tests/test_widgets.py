@@ -11,6 +11,7 @@ import time
 from dataclasses import fields, replace
 
 import pytest
+from endurance import endure
 from PIL import Image
 
 import helpers
@@ -433,22 +434,7 @@ def test_a_file_with_a_scheduler_that_does_not_fit_changes_nothing(play):
 
 
 def test_random_settings_and_stops_leave_no_control_stuck_and_lose_no_result(play):
-    chance = random.Random(0)
-    controls = play._view.controls
-    finished = 0
-    for _ in range(12):
-        controls["scheduler"].value = chance.choice(controls["scheduler"].options)
-        controls["num_inference_steps"].value = chance.randint(1, 8)
-        controls["seed"].value = str(chance.randrange(2**64))
-        controls["num_images"].value = chance.randint(1, 2)
-        play._view.buttons["generate"].click()
-        play.wait(chance.choice([0.05, 0.2, 60]))
-        play._view.buttons["stop"].click()
-        play.wait(60)
-        assert len(play.results) >= finished
-        finished = len(play.results)
-        assert not play.state.running and play._view.buttons["stop"].disabled
-        assert len(play._view.strip.children) == finished
+    endure(play, 10, random.Random(0))
     for result in play.results:
         assert read_settings(io.BytesIO(result.png)) == result.settings
 
