@@ -137,7 +137,7 @@ class Playground(ipywidgets.VBox):
         self._thread = threading.Thread()
         self._view = View(fitting_schedulers(pipeline), self._choose)
         self._connect()
-        with self._change():
+        with self._change(controls=True):
             self._take_notice()
         super().__init__([self._view.whole], layout={"width": "100%"})
 

@@ -71,21 +71,15 @@ def serve(folder, *command):
             for kind in ("CONFIG", "DATA", "RUNTIME")
         },
     }
-    log = open(folder / "server.log", "w")
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command, f"--port={port}", "--no-browser"],
-        cwd=ROOT,
-        env=environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        wait_for(port, process, folder / "server.log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
+    command = [sys.executable, "-m", *command, f"--port={port}", "--no-browser"]
+    with open(folder / "server.log", "w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            wait_for(port, process, folder / "server.log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def wait_for(port, process, log):

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 
 import pytest
 from endurance import endure
@@ -64,6 +65,12 @@ def test_every_control_stands_for_a_part_of_the_state(play):
     for name, control in play._view.controls.items():
         assert control.description
         assert type(control.value) is type(getattr(play.state, name))
+
+
+def test_the_controls_begin_as_the_state_does(pipeline):
+    play = playground(pipeline)
+    for name, control in play._view.controls.items():
+        assert control.value == getattr(play.state, name)
 
 
 def test_what_a_control_says_is_what_the_state_says(play):
@@ -373,7 +380,7 @@ def upload(play, content):
             "type": "image/png",
             "size": len(content),
             "content": memoryview(content),
-            "last_modified": 0,
+            "last_modified": datetime.now(UTC),
         },
     )
     play.wait(60)
