@@ -287,8 +287,8 @@ class Playground(ipywidgets.VBox):
             except Stopped as stopped:
                 message = f"Stopped {stopped}: that picture was not finished, so it is not kept."
             except Exception as error:  # whatever the model or the device may raise
-                reason = str(error).strip().splitlines() or [type(error).__name__]
-                message = f"It could not be drawn: {reason[0][:200]} Change a setting, try again."
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+                message = f"It could not be drawn ({reason}): change a setting and try again."
             finally:
                 with self._change() as state:
                     if self._stop is stop:  # else another drawing has taken its place

@@ -176,7 +176,7 @@ def test_an_error_while_drawing_is_a_sentence_and_the_next_drawing_works(play, m
         patch.setattr(widgets, "draw", fail)
         draw(play)
     assert play.state.message == (
-        "It could not be drawn: out of memory Change a setting, try again."
+        "It could not be drawn (out of memory): change a setting and try again."
     )
     draw(play)
     assert len(play.results) == 1
