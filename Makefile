@@ -15,7 +15,7 @@ test notebooks: export CI = true
 test notebooks: export HF_HUB_OFFLINE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint notebooks html badges benchmark model evaluate clean
+.PHONY: help lab app screenshot test lint notebooks html badges benchmark model evaluate clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,13 @@ help: ## Show this list
 lab: $(INSTALLED) ## Install what is needed, once, and open the first notebook in JupyterLab
 	@echo "Opening notebooks/00_start_here.ipynb in JupyterLab; Ctrl-C here ends it."
 	@$(BIN)/jupyter lab $(LAB_FLAGS) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+
+app: $(INSTALLED) ## Serve the playground alone, as a page (APP_FLAGS=--Voila.ip=0.0.0.0 for a room)
+	@echo "Serving the playground at http://localhost:8866; Ctrl-C here ends it."
+	@$(BIN)/voila notebooks/04_playground.ipynb --Voila.config_file_paths='["app"]' $(APP_FLAGS)
+
+screenshot: $(INSTALLED) ## Take the picture of the playground for the README, in Chromium
+	@$(BIN)/pytest -q tests/test_browser.py -k jupyterlab --screenshot docs/playground.png
 
 test: lint ## Check everything: style, units, docstrings' examples, every notebook's outputs
 	@$(BIN)/pytest
@@ -34,7 +41,8 @@ lint: $(INSTALLED) ## Check style, notebooks included
 
 notebooks: $(INSTALLED) ## Run the notebooks again and store their outputs (NOTEBOOKS=... for one)
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-		--ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+		--ExecutePreprocessor.record_timing=False \
+		--ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
 
 html: $(INSTALLED) ## Write the notebooks as web pages into build/html
 	@$(BIN)/jupyter nbconvert --to html --output-dir build/html $(NOTEBOOKS)
@@ -63,5 +71,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing the tutorial into .venv: a few minutes, and only this once."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[test,training]'
+		--constraint constraints.txt --editable '.[app,test,training]'
 	@touch $@

@@ -1,7 +1,9 @@
 """The tutorial's helpers: load a pipeline, make its inputs, measure it, show what it drew."""
 
-from helpers.grids import explain_black, image_distance, image_grid, show
-from helpers.inputs import cut_words, get_inputs, make_generators
+from typing import TYPE_CHECKING, Any
+
+from helpers.grids import explain_black, image_distance, image_grid, show, xy_grid
+from helpers.inputs import cut_words, get_inputs, make_generators, unknown_words
 from helpers.judge import (
     Judge,
     adherence,
@@ -29,7 +31,11 @@ from helpers.memory import (
     peak_memory,
     what_fits,
 )
+from helpers.settings import Settings, read_settings, save_image
 from helpers.timing import Measurement, compare, describe, measure, plot_comparison
+
+if TYPE_CHECKING:
+    from helpers.widgets import playground
 
 __all__ = [
     "GPUS",
@@ -40,6 +46,7 @@ __all__ = [
     "Measurement",
     "Model",
     "PeakMemory",
+    "Settings",
     "adherence",
     "compare",
     "cut_words",
@@ -58,11 +65,25 @@ __all__ = [
     "peak_memory",
     "pick_device",
     "pick_dtype",
+    "playground",
     "plot_comparison",
     "read_attributes",
+    "read_settings",
+    "save_image",
     "show",
+    "unknown_words",
     "use_scheduler",
     "use_vae",
     "wanted_attributes",
     "what_fits",
+    "xy_grid",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import the playground when it is asked for, so that all else works without ipywidgets."""
+    if name == "playground":
+        from helpers.widgets import playground
+
+        return playground
+    raise AttributeError(f"module 'helpers' has no attribute {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,25 @@ def cut_words(prompt: str, pipeline: DiffusionPipeline) -> str:
     while start and not prompt[start - 1].isspace():
         start -= 1  # back to the beginning of the word
     return " ".join(prompt[start:].split())
+
+
+def unknown_words(prompt: str, pipeline: DiffusionPipeline) -> list[str]:
+    """Return the words that the pipeline's tokenizer has no token for, and reads in pieces.
+
+    A small model that learned its tokens from its own captions has never seen such a word. A large
+    one may know it from its pieces.
+
+    Args:
+        prompt: what to draw.
+        pipeline: any whose `tokenizer` is CLIP's.
+
+    Example:
+        >>> from helpers import load_pipeline
+        >>> unknown_words("a Knight on a bicycle", load_pipeline(device="cpu"))
+        ['bicycle']
+    """
+    words = dict.fromkeys(re.findall(r"[^\W\d_]+", prompt))
+    return [word for word in words if len(pipeline.tokenizer.tokenize(word)) > 1]
 
 
 def _check_seed(seed: int) -> int:

@@ -382,6 +382,32 @@ def draw_weights(pipeline: DiffusionPipeline, device: str | torch.device) -> Dif
     return pipeline.to(device)
 
 
+def identify(pipeline: DiffusionPipeline) -> tuple[str, str | None]:
+    """Return which model a pipeline was loaded from, and its commit on the Hub if it has one.
+
+    Returns:
+        A name of `MODELS`, an id on the Hub ("owner/name"), or a folder's name without its path;
+        the class's name if it was not loaded from anywhere.
+
+    Source: huggingface_hub, the layout of its cache: models--owner--name/snapshots/commit.
+
+    Example:
+        >>> identify(load_pipeline("tiny-portraits", device="cpu"))
+        ('tiny-portraits', None)
+    """
+    source = str(pipeline.name_or_path or type(pipeline).__name__)
+    folder = Path(source)
+    for model in MODELS.values():
+        if folder == MODELS_FOLDER / model.id:
+            return model.name, model.revision
+    if folder.parent.name == "snapshots":
+        _, owner, name = folder.parent.parent.name.split("--", 2)
+        return f"{owner}/{name}", folder.name
+    if not folder.is_dir():
+        return source, None
+    return re.sub(r"[^\w.-]|^[.-]", "_", folder.resolve().name, flags=re.ASCII), None
+
+
 def _find_folder(model: str | Path) -> Path:
     """Return the folder that holds the model, downloaded first where it lives on the Hub."""
     known = MODELS.get(str(model))

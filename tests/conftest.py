@@ -5,6 +5,10 @@ import pytest
 from helpers import load_judge, load_pipeline
 
 
+def pytest_addoption(parser):
+    parser.addoption("--screenshot", help="where to save a picture of the playground")
+
+
 @pytest.fixture(scope="session")
 def embedded():
     return load_pipeline("tiny-portraits", device="cpu", dtype="float32")

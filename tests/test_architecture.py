@@ -18,13 +18,16 @@ FLOW = {
     "loading": {"hub"},
     "inputs": set(),
     "timing": set(),
-    "grids": set(),
+    "grids": {"loading", "inputs"},
     "judge": {"hub", "loading"},
     "memory": {"loading"},
     "colab": set(),
     "published": set(),
     "benchmark": set(),
     "exercises": {"grids", "inputs", "judge", "memory"},
+    "settings": set(),
+    "drawing": {"loading", "inputs", "timing", "settings"},
+    "widgets": {"drawing", "settings"},
 }
 HEAVY = {"accelerate", "diffusers", "matplotlib", "pandas", "transformers"}
 
@@ -65,12 +68,20 @@ def test_helpers_never_import_training(module):
 
 def test_grids_knows_pillow_only():
     beyond = packages("grids") - set(sys.stdlib_module_names)
-    assert beyond == {"PIL", "IPython"}
+    assert beyond == {"PIL", "IPython", "helpers"}
     assert "IPython" not in packages("grids", everywhere=False)
 
 
-def test_colab_needs_nothing_but_python():
-    assert packages("colab") <= set(sys.stdlib_module_names)
+    "grids": {"loading", "inputs"},
+    "judge": {"hub", "loading"},
+    "memory": {"loading"},
+    "colab": set(),
+    "published": set(),
+    "benchmark": set(),
+    "exercises": {"grids", "inputs", "judge", "memory"},
+    "settings": set(),
+    "drawing": {"loading", "inputs", "timing", "settings"},
+    "widgets": {"drawing", "settings"},
 
 
 def test_timing_knows_nothing_of_diffusers():
