@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 MODEL ?= tiny-portraits
-NOTEBOOKS ?= notebooks/*.ipynb
+NOTEBOOKS ?= notebooks/*.ipynb notebooks/solutions/*.ipynb
 # JupyterLab refuses to run as root, as containers do, unless it is told that this is meant.
 LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 

@@ -60,6 +60,17 @@ MODELS: dict[str, Model] = {
             download="14 MB, embedded",
             judge="tiny-judge",
             description="A miniature of Stable Diffusion 1.x that draws storybook portraits.",
+            earlier="tiny-portraits-early",
+            vae="tiny-portraits-vae-ft",
+        ),
+        Model(
+            name="tiny-portraits-early",
+            id="tiny-portraits-early",
+            revision=None,
+            licence="Apache-2.0",
+            download="14 MB, embedded",
+            judge="tiny-judge",
+            description="The same miniature early in its training.",
         ),
         Model(
             name="stable-diffusion-v1-5",
@@ -272,7 +283,7 @@ def use_vae(pipeline: DiffusionPipeline, vae: str | Path) -> DiffusionPipeline:
 
     Example:
         >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
-        >>> use_vae(pipeline, MODELS_FOLDER / "tiny-portraits/vae").vae.config.latent_channels
+        >>> use_vae(pipeline, "tiny-portraits-vae-ft").vae.config.latent_channels
         12
     """
     from diffusers import AutoencoderKL
@@ -282,7 +293,7 @@ def use_vae(pipeline: DiffusionPipeline, vae: str | Path) -> DiffusionPipeline:
     if folder is None:
         files = ["config.json", "*.safetensors"]
         download = partial(snapshot_download, str(vae), allow_patterns=files)
-        folder = hub.fetch(str(vae), download, "the pipeline's own autoencoder")
+        folder = hub.fetch(str(vae), download, "use_vae(pipeline, 'tiny-portraits-vae-ft')")
     if not any(folder.glob("*.safetensors")):
         raise ValueError(hub.pickle_only(Path(vae).name))
     new = AutoencoderKL.from_pretrained(folder, dtype=pipeline.vae.dtype, use_safetensors=True)

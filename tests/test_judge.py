@@ -14,11 +14,14 @@ import helpers.judge as judging
 from helpers import (
     MODELS,
     adherence,
+    get_inputs,
     load_judge,
     loading,
     read_attributes,
     wanted_attributes,
 )
+from training.dataset import spec_of
+from training.portraits import draw
 
 WALKTHROUGH = (
     "portrait photo of a old warrior chief, tribal panther make up, blue on red, side profile, "
@@ -38,6 +41,24 @@ def noise(count, seed=0):
         Image.fromarray(random.integers(0, 256, (128, 128, 3), dtype=np.uint8))
         for _ in range(count)
     ]
+
+
+# What training gave it
+
+
+def test_trained_judge_reads_drawings_that_it_has_not_seen(judge):
+    specs = [spec_of(number) for number in range(64)]  # held out
+    read = read_attributes([draw(spec) for spec in specs], judge)
+    right = {
+        attribute: np.mean([getattr(spec, attribute) for spec in specs] == read[attribute])
+        for attribute in read.columns
+    }
+    assert min(right.values()) >= 0.9, right
+
+
+def test_trained_pipeline_follows_the_walkthroughs_prompt(pipeline, judge):
+    images = pipeline(**get_inputs(8, WALKTHROUGH, num_inference_steps=50)).images
+    assert adherence(images, WALKTHROUGH, judge).stack().mean() >= 0.9
 
 
 # What a prompt wants
@@ -228,17 +249,3 @@ def test_a_judge_of_the_hub_in_pickles_only(on_hub):
     (on_hub / "model.safetensors").rename(on_hub / "pytorch_model.bin")
     with pytest.raises(ValueError, match="only as pickle files"):
         load_judge("somebody/clip", device="cpu")
-
-
-# What training gave it; make-up, mood and gaze are still to come
-
-
-def test_the_judge_reads_drawings_that_it_has_not_seen(judge):
-    from training.dataset import spec_of
-    from training.portraits import draw
-
-    specs = [spec_of(number) for number in range(64)]  # held out
-    read = read_attributes([draw(spec) for spec in specs], judge)
-    for attribute in ("subject", "age", "figure", "background", "view", "lens", "light", "style"):
-        right = np.mean([getattr(spec, attribute) for spec in specs] == read[attribute])
-        assert right >= 0.9, attribute

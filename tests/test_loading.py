@@ -396,6 +396,18 @@ def test_a_scheduler_that_does_not_fit_changes_nothing(pipeline, scheduler, chan
 # Autoencoders
 
 
+def test_the_further_trained_autoencoder_decodes_the_same_latents_otherwise(pipeline):
+    own, latents = pipeline.vae, draw(pipeline, num_inference_steps=2)[0]
+    assert use_vae(pipeline, MODELS["tiny-portraits"].vae) is pipeline
+    assert pipeline.vae is not own
+    further = draw(pipeline, num_inference_steps=2)[0]
+    assert 0 < abs(further - latents).mean() < 30
+    for ours, theirs in zip(
+        own.encoder.parameters(), pipeline.vae.encoder.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize("change", [{"latent_channels": 4}, {"block_out_channels": (16, 32)}])
 def test_an_autoencoder_of_other_latents_is_refused(pipeline, change, tmp_path):
     levels = len(change.get("block_out_channels", pipeline.vae.config.block_out_channels))
@@ -421,7 +433,7 @@ def test_an_autoencoder_of_the_hub(pipeline, monkeypatch):
 
     def download(hub_id, **options):
         asked.append(hub_id)
-        return str(loading.MODELS_FOLDER / "tiny-portraits" / "vae")
+        return str(loading.MODELS_FOLDER / "tiny-portraits-vae-ft")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     use_vae(pipeline, "stabilityai/sd-vae-ft-mse")

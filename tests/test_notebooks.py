@@ -7,22 +7,39 @@ from statistics import median
 import nbformat
 import pytest
 
+from helpers.published import CLAIMS
+
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-FILES = sorted(NOTEBOOKS.rglob("[!.]*.ipynb"))
-LESSONS = {"01_speed": [f"L{number}" for number in range(1, 9)]}
+TAUGHT = sorted(NOTEBOOKS.glob("*.ipynb"))
+SOLVED = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
+LESSONS = {
+    "01_speed": [f"L{number}" for number in range(1, 9)],
+    "03_quality": ["L12", "L13", "L14", "L15"],
+}
 MEGABYTE = 1_000_000
 
 
-@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def read(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+@pytest.fixture(params=TAUGHT + SOLVED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def path(request):
     return request.param
 
 
 @pytest.fixture
 def notebook(path):
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    return notebook
+    """Any of the notebooks."""
+    return read(path)
+
+
+@pytest.fixture(params=TAUGHT, ids=lambda path: path.stem)
+def lesson(request):
+    """One that teaches."""
+    return read(request.param)
 
 
 def code_cells(notebook):
@@ -37,16 +54,26 @@ def outputs(notebook):
     return [output for cell in code_cells(notebook) for output in cell.outputs]
 
 
-def test_there_are_notebooks():
-    assert [path.stem for path in FILES][:2] == ["00_start_here", "01_speed"]
+def printed(cell):
+    return "".join(output.get("text", "") for output in cell.outputs)
 
 
-def test_it_opens_and_closes_as_all_do(notebook):
-    first, last = notebook.cells[0].source, notebook.cells[-1].source
+def exercises(notebook):
+    return [cell for cell in code_cells(notebook) if "exercise" in cell.metadata.get("tags", [])]
+
+
+def test_there_are_notebooks_with_solutions():
+    assert [path.stem for path in TAUGHT] == ["00_start_here", *LESSONS]
+    assert [path.stem for path in SOLVED] == [*LESSONS]
+
+
+def test_it_opens_and_closes_as_all_do(lesson):
+    first = lesson.cells[0].source
     assert first.startswith("# ")
     in_order = r"What you'll do.*What you'll learn.*What you'll need"
     assert re.search(in_order, first, re.DOTALL)
-    assert re.search("## On your own.*## In practice.*## Further reading", last, re.DOTALL)
+    last_titles = re.findall(r"^## (.+)$", prose(lesson), re.MULTILINE)[-3:]
+    assert last_titles == ["On your own", "In practice", "Further reading"]
 
 
 @pytest.mark.parametrize("stem", LESSONS)
@@ -57,6 +84,22 @@ def test_lessons_stand_in_order_in_tags_and_headings(stem):
     assert list(dict.fromkeys(lessons)) == LESSONS[stem]
     assert lessons == sorted(lessons, key=lambda lesson: int(lesson[1:]))
     assert re.findall(r"^## (L\d+) ", prose(notebook), re.MULTILINE) == LESSONS[stem]
+
+
+@pytest.mark.parametrize("lesson_id", CLAIMS)
+def test_every_claim_has_a_verdict_that_a_cell_printed(lesson_id):
+    verdict = re.compile(rf"^{lesson_id} (held|did not hold) here: .+", re.MULTILINE)
+    texts = [printed(cell) for path in TAUGHT for cell in code_cells(read(path))]
+    assert sum(bool(verdict.search(text)) for text in texts) == 1
+
+
+@pytest.mark.parametrize("stem", LESSONS)
+def test_exercises_wait_for_an_answer_and_the_solutions_have_one(stem):
+    open_ones = [printed(cell) for cell in exercises(read(NOTEBOOKS / f"{stem}.ipynb"))]
+    solved = [printed(cell) for cell in exercises(read(NOTEBOOKS / f"solutions/{stem}.ipynb"))]
+    assert 3 <= len(open_ones) == len(solved) <= 5
+    assert [text for text in open_ones if not text.startswith("Not tried yet: ")] == []
+    assert [text for text in solved if not text.startswith("Right: ")] == []
 
 
 def test_the_model_is_named_once_and_can_be_overridden(notebook):
@@ -75,9 +118,11 @@ def test_prose_stands_before_and_after_every_code_cell(notebook):
 
 
 def test_code_cells_are_short(notebook):
-    lengths = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
-    assert max(lengths) <= 20
-    assert median(lengths) <= 6
+    assert max(len(cell.source.splitlines()) for cell in code_cells(notebook)) <= 20
+
+
+def test_most_cells_of_a_lesson_are_very_short(lesson):
+    assert median(len(cell.source.splitlines()) for cell in code_cells(lesson)) <= 6
 
 
 def test_it_was_run_from_top_to_bottom_without_an_error(notebook):
@@ -97,9 +142,12 @@ def test_no_warning_or_progress_bar_is_stored(notebook):
 
 def test_every_picture_has_a_text_for_who_cannot_see_it(notebook):
     pictures = [output for output in outputs(notebook) if "image/png" in output.get("data", {})]
-    assert pictures
     for picture in pictures:
         assert len(picture.metadata["image/png"]["alt"]) > 20
+
+
+def test_lessons_show_pictures(lesson):
+    assert any("image/png" in output.get("data", {}) for output in outputs(lesson))
 
 
 def test_no_picture_is_checked_by_the_eye_alone(notebook):
