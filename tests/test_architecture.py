@@ -72,16 +72,8 @@ def test_grids_knows_pillow_only():
     assert "IPython" not in packages("grids", everywhere=False)
 
 
-    "grids": {"loading", "inputs"},
-    "judge": {"hub", "loading"},
-    "memory": {"loading"},
-    "colab": set(),
-    "published": set(),
-    "benchmark": set(),
-    "exercises": {"grids", "inputs", "judge", "memory"},
-    "settings": set(),
-    "drawing": {"loading", "inputs", "timing", "settings"},
-    "widgets": {"drawing", "settings"},
+def test_colab_needs_nothing_but_python():
+    assert packages("colab") <= set(sys.stdlib_module_names)
 
 
 def test_timing_knows_nothing_of_diffusers():
