@@ -2,8 +2,7 @@
 
 Once trained, the latents' basis is changed, within the two 1x1 convolutions around them, so that a
 difference between latents is as large as the difference between their pictures, the mean is 0 and
-the deviation 1 over all channels: the pipeline needs no scaling factor but 1, and the denoiser's
-errors count as they will be seen.
+the deviation 1 over all channels: the denoiser's errors count as they will be seen.
 """
 
 from __future__ import annotations
@@ -21,6 +20,9 @@ from training import loop
 from training.dataset import HELD_OUT
 
 BATCH, CROP, LATENT_CHANNELS = 4, 64, 12  # a process
+# The latents that the denoiser sees are SCALING times these: at 1, what the layout is made of would
+# outshine the noise even at the noisiest step of SD's schedule, and drawing starts without it.
+SCALING = 0.5
 NOISE = 0.03  # of the latents' deviation, so that the decoder forgives the denoiser's errors
 WHOLE = 0.85  # of the budget: from there on whole pictures
 
@@ -35,7 +37,7 @@ def build() -> AutoencoderKL:
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=4,
         sample_size=128,
-        scaling_factor=1.0,
+        scaling_factor=SCALING,
     )
     with torch.no_grad():  # the log variance is not trained: a small constant
         vae.quant_conv.weight[LATENT_CHANNELS:] = 0
