@@ -7,6 +7,7 @@ from statistics import median
 import nbformat
 import pytest
 
+from helpers import colab
 from helpers.published import CLAIMS
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -14,6 +15,7 @@ TAUGHT = sorted(NOTEBOOKS.glob("*.ipynb"))
 SOLVED = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
 LESSONS = {
     "01_speed": [f"L{number}" for number in range(1, 9)],
+    "02_memory": ["L9", "L10", "L11", "L18"],
     "03_quality": ["L12", "L13", "L14", "L15"],
 }
 MEGABYTE = 1_000_000
@@ -63,7 +65,7 @@ def exercises(notebook):
 
 
 def test_there_are_notebooks_with_solutions():
-    assert [path.stem for path in TAUGHT] == ["00_start_here", *LESSONS]
+    assert [path.stem for path in TAUGHT] == ["00_start_here", *LESSONS, "04_playground"]
     assert [path.stem for path in SOLVED] == [*LESSONS]
 
 
@@ -104,9 +106,15 @@ def test_exercises_wait_for_an_answer_and_the_solutions_have_one(stem):
 
 def test_the_model_is_named_once_and_can_be_overridden(notebook):
     (cell,) = (c for c in code_cells(notebook) if "parameters" in c.metadata.get("tags", []))
-    assert cell is code_cells(notebook)[0]
+    assert cell is code_cells(notebook)[1]
     assert 'model = os.environ.get("TUTORIAL_MODEL", "tiny-portraits")' in cell.source
     assert sum("tiny-portraits" in c.source for c in code_cells(notebook)) == 1
+
+
+def test_the_first_cell_makes_colab_ready_and_is_silent(notebook):
+    first = code_cells(notebook)[0]
+    assert first.metadata.tags == ["colab"] and first.outputs == []
+    assert first.source == colab.first_cell(colab.read_address())
 
 
 def test_prose_stands_before_and_after_every_code_cell(notebook):

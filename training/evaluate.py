@@ -250,7 +250,7 @@ first column of the table below.
 
 
 def main() -> None:
-    """Measure, write the card and the README's grid, print the card."""
+    """Measure, write the card and the pictures in docs/, print the card."""
     parser = argparse.ArgumentParser("python -m training.evaluate", description=__doc__)
     parser.add_argument("--state", type=Path, default=Path("~/.cache/tiny-portraits").expanduser())
     parser.add_argument("--prompts", type=int, default=512)
@@ -326,6 +326,7 @@ def main() -> None:
     docs = MODELS_FOLDER.parent / "docs"
     docs.mkdir(exist_ok=True)
     image_grid(images, 4, 4).save(docs / "grid.png")
+    image_grid([Image.fromarray(p) for p in pictures[:16]], 4, 4).save(docs / "drawings.png")
     print(card)
 
 
