@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import websocket
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import TimeoutError, expect, sync_playwright
 
 from helpers import read_settings
 
@@ -27,6 +27,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(shutil.which, NAMES), None)
 LAPTOP, PHONE = {"width": 1366, "height": 768}, {"width": 360, "height": 740}
 PATIENCE = 240_000  # milliseconds, for a machine that does other things too
+expect.set_options(timeout=PATIENCE)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="install Chromium to run these tests")
 
@@ -114,8 +115,16 @@ def app(folder):
 
 def run_all(page):
     """Choose Run > Run All Cells, and wait for the last cell."""
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    expect(page.get_by_role("heading", name="Play with prompts and seeds")).to_be_visible()
+    run, run_all_cells = (
+        page.get_by_role("menuitem", name=name, exact=True) for name in ("Run", "Run All Cells")
+    )
+    for _ in range(20):  # a menu that is opened while the page still loads closes again
+        run.click()
+        with suppress(TimeoutError):
+            run_all_cells.click(timeout=3_000)
+            break
+        page.keyboard.press("Escape")
     expect(page.get_by_text(re.compile(r"\d+ pictures drawn by now"))).to_have_count(1)
     page.get_by_role("button", name="Generate").scroll_into_view_if_needed()
 
