@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import nn
 
 from helpers import MODELS_FOLDER, wanted_attributes
-from training import autoencoder, captions, dataset, loop
+from training import autoencoder, captions, dataset, denoiser, loop
 from training.portraits import VALUES, Spec, draw
 
 SPECS = [dataset.spec_of(i) for i in range(300)]
@@ -127,6 +127,19 @@ def test_training_learns_and_resumes(tmp_path) -> None:
     untrained = tiny_stage(tmp_path, None)[0]["model"].weight
     assert error < (untrained - TARGET).square().mean().item() / 2
     assert fit(4.0)[1]["step"] == later["step"]  # a spent budget does nothing
+
+
+def test_an_untrained_denoiser_answers_with_the_noise_it_is_given() -> None:
+    torch.manual_seed(0)
+    unet = denoiser.build_unet()
+    denoiser.start_from_identity(unet)
+    noise, context = torch.randn(4, 12, 16, 16), torch.randn(4, 77, denoiser.TEXT_WIDTH)
+    with torch.no_grad():
+        answer = unet(noise, 999, context).sample
+    assert (answer - noise).square().mean() < 1e-4
+    # What is lost of a channel's amplitude would stand in the finished picture.
+    kept = answer.std((2, 3)) / noise.std((2, 3))
+    assert (kept - 1).abs().max() < 0.005
 
 
 def test_schedulers_are_made_from_the_config_as_from_stable_diffusions(pipeline) -> None:

@@ -19,7 +19,7 @@ STAGES = {
     "judge": (40, 4, 0.02),
     "autoencoder": (60, 6, 0.02),
     "denoiser": (180, 12, 0.01),
-    "decoder": (30, 4, 0.005),
+    "decoder": (30, 4, 0.003),
 }
 
 

@@ -143,7 +143,8 @@ def level(vae: AutoencoderKL, pictures: np.ndarray, device: torch.device) -> Non
 
 def decoder_stage(folder: Path, device: torch.device) -> loop.Made:
     """The decoder alone, trained on for reconstruction as sd-vae-ft-mse was: the encoder is frozen,
-    so it decodes the same latents, and the squared error weighs most."""
+    so it decodes the same latents, and the squared error weighs most. It sees whole pictures: what
+    it would learn from crops, whose norms differ, makes whole pictures worse."""
     vae = AutoencoderKL.from_pretrained(folder / "vae").to(
         device, memory_format=torch.channels_last
     )
@@ -152,7 +153,7 @@ def decoder_stage(folder: Path, device: torch.device) -> loop.Made:
     pictures = read_pictures(folder)
 
     def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
-        true = to_tensor(_batch(pictures, rng, fraction > WHOLE), device)
+        true = to_tensor(_batch(pictures, rng, whole=True), device)
         with torch.no_grad():
             latents = vae.encode(true).latent_dist.mean
         error = vae.decode(latents).sample - true

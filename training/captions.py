@@ -99,8 +99,11 @@ def phrases(attribute: str) -> list[str]:
     return [words[0] for words in VOCABULARY[attribute]["values"].values()]
 
 
-def caption(spec: Spec, rng: np.random.Generator, keep: float | None = None) -> str:
-    """A caption of `spec`: each clause is kept with a chance, itself random unless `keep` is given.
+def caption(
+    spec: Spec, rng: np.random.Generator, keep: float | None = None, paint: float = 0.0
+) -> str:
+    """A caption of `spec`: each clause is kept with a chance, itself random unless `keep` is given;
+    that about make-up with a chance of `paint` at least.
 
     >>> caption(Spec(age="oldest"), np.random.default_rng(0), keep=0.0)
     'portrait of the oldest warrior chief'
@@ -117,7 +120,7 @@ def caption(spec: Spec, rng: np.random.Generator, keep: float | None = None) -> 
            "oldest": ["the oldest"] * 3 + ["an ancient"]}[spec.age]  # fmt: skip
     style = say("style") if rng.random() < max(keep, 0.5) and keep > 0 else "portrait"
     head = f"{style} of {age[rng.integers(len(age))] if keep > 0 else age[0]} {say('subject')}"
-    clauses = [say("make_up")] if rng.random() < keep else []
+    clauses = [say("make_up")] if rng.random() < max(keep, paint) else []
     if rng.random() < keep:
         both = f"{spec.figure} on {spec.background}"
         apart = [f"dressed in {spec.figure}", f"{spec.background} background"]
