@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from helpers.timing import PACKAGES
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
 
-FEW_STEPS = 10  # with so many, every scheduler that fits works
+ENOUGH_STEPS = (5, 10, 15, 20, 30, 50)  # to advise; with more than the last, few fail
 OnStep = Callable[[int, int, Callable[[], torch.Tensor | None]], bool]
 
 
@@ -136,7 +137,7 @@ def differences(settings: Settings, pipeline: DiffusionPipeline) -> str:
     come from a file that nobody vouches for.
 
     Raises:
-        ValueError: the settings' scheduler does not fit the pipeline.
+        ValueError: the settings' scheduler cannot draw with the pipeline.
 
     Example:
         >>> from helpers import load_pipeline
@@ -145,6 +146,11 @@ def differences(settings: Settings, pipeline: DiffusionPipeline) -> str:
         "It was made with 'me/mine', not 'tiny-portraits'"
     """
     here = describe_settings(pipeline, "", scheduler=settings.scheduler)
+    if settings.scheduler not in fitting_schedulers(pipeline):
+        raise ValueError(
+            f"{settings.scheduler!r} cannot draw with this model: choose one that the playground "
+            "offers."
+        )
     if (settings.model, settings.revision) != (here.model, here.revision):
         return (
             f"It was made with {settings.model!r}, not {here.model!r}: if you trust that model, "
@@ -230,16 +236,7 @@ def notices(pipeline: DiffusionPipeline, settings: Settings) -> dict[str, str]:
     }
     if settings.negative_prompt and settings.guidance_scale <= 1:
         found["guidance_scale"] = "Without guidance, above 1, the negative prompt is not read."
-    scheduler = use_scheduler(copy.copy(pipeline), settings.scheduler).scheduler
-    asked = settings.num_inference_steps
-    if asked <= FEW_STEPS and not scheduler_works(scheduler, asked, pipeline.scheduler):
-        enough = [
-            steps
-            for steps in range(asked + 1, FEW_STEPS + 1)
-            if scheduler_works(scheduler, steps, pipeline.scheduler)
-        ]
-        advice = f"it works from {enough[0]}" if enough else "choose another"
-        found["scheduler"] = f"{settings.scheduler} fails at {asked} steps: {advice}."
+    found["scheduler"] = _notice_steps(settings, pipeline)
     return {name: sentence for name, sentence in found.items() if sentence}
 
 
@@ -263,26 +260,32 @@ def fitting_schedulers(pipeline: DiffusionPipeline) -> list[str]:
 
 
 def scheduler_works(
-    scheduler: SchedulerMixin, num_inference_steps: int, noise: SchedulerMixin
+    scheduler: SchedulerMixin, num_inference_steps: int, guidance_scale: float = 1.0
 ) -> bool:
-    """Tell whether a scheduler comes near the answer of a problem whose answer is known.
+    """Tell whether a scheduler comes near the answer of two problems whose answers are known.
 
-    If pictures were noise of deviation 0.5, the noise to take away would follow from a formula,
-    and what is drawn must come out with that deviation. With too few steps some schedulers come
-    out many times stronger, which is a picture of noise, or hardly move, which is a blur.
+    If pictures were noise of a known deviation, the noise to take away would follow from a formula.
+
+    1. The deviation is 0.5, whatever the prompt, and what is drawn must come out with it. With too
+       few steps some schedulers come out many times stronger, which is a picture of noise, or
+       hardly move, which is a blur.
+    2. It is 2 without the prompt and 0.2 with it. What is drawn must not come out stronger than
+       without: steps too long for the guidance overshoot, each more than the one before, which is
+       a picture in glaring colours. A scheduler that adds noise at each step is not held to this:
+       models mend what that leaves.
 
     Args:
         scheduler: the one to try, left with its timesteps set.
         num_inference_steps: how many steps it takes.
-        noise: the pipeline's own scheduler, whose `alphas_cumprod` is the model's.
+        guidance_scale: how strongly the prompt is followed; 1 for no guidance.
 
     Example:
         >>> from helpers import load_pipeline
         >>> pndm = load_pipeline("tiny-portraits", device="cpu").scheduler
-        >>> scheduler_works(pndm, 1, pndm), scheduler_works(pndm, 20, pndm)
-        (False, True)
+        >>> scheduler_works(pndm, 1), scheduler_works(pndm, 20), scheduler_works(pndm, 20, 7.5)
+        (False, True, False)
     """
-    deviation = 0.5
+    without, prompted = torch.tensor([[0.5, 2.0], [0.5, 0.2]]).reshape(2, 1, 2, 1, 1)
     generator = torch.Generator("cpu").manual_seed(0)
     takes = (
         {"generator": generator}
@@ -291,17 +294,24 @@ def scheduler_works(
     )
     try:
         scheduler.set_timesteps(num_inference_steps)
-        latents = torch.randn(1, 1, 16, 16, generator=generator) * scheduler.init_noise_sigma
+        latents = torch.randn(1, 2, 16, 16, generator=generator) * scheduler.init_noise_sigma
+        random_state = generator.get_state()
         for timestep in scheduler.timesteps:
             sample = scheduler.scale_model_input(latents, timestep)
-            alpha = noise.alphas_cumprod[round(float(timestep))]
-            strength = (1 - alpha).sqrt() / (alpha * deviation**2 + 1 - alpha)
+            alpha = scheduler.alphas_cumprod[round(float(timestep))]
+            noise, guided = (
+                (1 - alpha).sqrt() / (alpha * deviation**2 + 1 - alpha)
+                for deviation in (without, prompted)
+            )
+            strength = noise + guidance_scale * (guided - noise)
             if scheduler.config.get("prediction_type", "epsilon") == "v_prediction":
-                strength = alpha.sqrt() * strength * (1 - deviation**2)
+                strength = (strength - (1 - alpha).sqrt()) / alpha.sqrt()
             latents = scheduler.step(strength * sample, timestep, latents, **takes).prev_sample
     except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError):
         return False
-    return bool(0.4 <= latents.std() / deviation <= 1.5)
+    first, second = (latents.std(dim=(0, 2, 3)) / without.flatten()).tolist()
+    adds_noise = not torch.equal(random_state, generator.get_state())
+    return 0.4 <= first <= 1.5 and (adds_noise or second <= 1)
 
 
 @torch.no_grad()
@@ -401,6 +411,27 @@ def _notice_text(text: str, pipeline: DiffusionPipeline) -> str:
     if unknown := unknown_words(text, pipeline):
         sentences.append(f"No word of the model, so read in pieces: {', '.join(unknown)}.")
     return " ".join(sentences)
+
+
+def _notice_steps(settings: Settings, pipeline: DiffusionPipeline) -> str:
+    scheduler = use_scheduler(copy.copy(pipeline), settings.scheduler).scheduler
+    asked, guidance = settings.num_inference_steps, settings.guidance_scale
+    works = partial(_works, type(scheduler), scheduler.to_json_string(), max(1.0, guidance))
+    if asked > ENOUGH_STEPS[-1] or works(asked):
+        return ""
+    enough = next((steps for steps in ENOUGH_STEPS if steps > asked and works(steps)), None)
+    advice = f"take {enough}" if enough else "choose another, or less guidance"
+    return f"{settings.scheduler} may fail at {asked} steps with guidance {guidance:g}: {advice}."
+
+
+@lru_cache
+def _works(
+    kind: type[SchedulerMixin], config: str, guidance_scale: float, num_inference_steps: int
+) -> bool:
+    """Remember the answer: it is asked for with each key that is pressed."""
+    return scheduler_works(
+        kind.from_config(json.loads(config)), num_inference_steps, guidance_scale
+    )
 
 
 def _source(pipeline: DiffusionPipeline) -> str:

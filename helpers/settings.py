@@ -174,6 +174,7 @@ def read_settings(png: str | Path | BinaryIO) -> Settings:
     text = _read_chunk(png)
     try:
         data = json.loads(text)
+        json.dumps(data, ensure_ascii=False).encode()  # half a character cannot be shown
     except (ValueError, RecursionError) as error:
         raise ValueError(f"The settings in {_name(png)} are not JSON: it was damaged.") from error
     if not isinstance(data, dict):

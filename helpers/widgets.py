@@ -78,7 +78,7 @@ class State:
     keep_seed: bool = True
     num_inference_steps: int = 20
     guidance_scale: float = 7.5
-    scheduler: str = "PNDMScheduler"
+    scheduler: str = "DPMSolverMultistepScheduler"  # so few steps are enough for it
     num_images: int = 1
     show_forming: bool = True
     comparing: bool = False
@@ -97,7 +97,9 @@ def playground(pipeline: DiffusionPipeline) -> Playground:
     """Show controls for a pipeline, and what it draws with them.
 
     Drawing goes on beside the kernel's main thread, so that it can be stopped and other cells run
-    meanwhile. The pipeline is left as it is.
+    meanwhile. The pipeline is left as it is, so the scheduler is chosen here too: at first it is
+    DPMSolverMultistepScheduler, which draws well in 20 steps, or the pipeline's own if that does
+    not fit.
 
     Args:
         pipeline: any whose parts are those of Stable Diffusion.
@@ -129,13 +131,16 @@ class Playground(ipywidgets.VBox):
 
     def __init__(self, pipeline: DiffusionPipeline) -> None:
         self.pipeline = pipeline
-        self.state = State(scheduler=type(pipeline.scheduler).__name__)
+        self.state = State()
+        schedulers = fitting_schedulers(pipeline)
+        if self.state.scheduler not in schedulers:
+            self.state.scheduler = type(pipeline.scheduler).__name__
         self._fitted = fit_preview(pipeline.vae)
         self._changing = threading.RLock()  # held while the state changes and is shown
         self._drawing = threading.Lock()  # held while a picture is drawn
         self._stop = threading.Event()
         self._thread = threading.Thread()
-        self._view = View(fitting_schedulers(pipeline), self._choose)
+        self._view = View(schedulers, self._choose)
         self._connect()
         with self._change(controls=True):
             self._take_notice()
@@ -239,9 +244,7 @@ class Playground(ipywidgets.VBox):
 
     def _set(self, name: str, change: dict[str, Any]) -> None:
         with self._change() as state:
-            setattr(state, name, change["new"])
-            if name == "comparing":
-                state.shown = state.shown[-1:]
+            set_control(state, name, change["new"])
             self._take_notice()
 
     def _act(self, action: Callable[[State], None]) -> None:
@@ -267,7 +270,8 @@ class Playground(ipywidgets.VBox):
             (settings, *_) = plan(self.state, self.pipeline)
             self.state.notices = notices(self.pipeline, settings)
         except ValueError as error:
-            self.state.notices = {"seed": str(error)}
+            name = str(error).split()[0]  # of the setting that is wrong
+            self.state.notices = {name: str(error)}
 
     def _draw_all(self, todo: list[Settings], stop: threading.Event) -> None:
         """Draw one after the other, each alone, so that each can be made again alone."""
@@ -276,6 +280,8 @@ class Playground(ipywidgets.VBox):
             clock = Clock(len(todo))
             try:
                 for number, settings in enumerate(todo):
+                    if stop.is_set():
+                        raise Stopped("before the first step")
                     image = draw(
                         self.pipeline, settings, partial(self._report, clock, number, stop)
                     )
@@ -372,6 +378,20 @@ def plan(state: State, pipeline: DiffusionPipeline) -> list[Settings]:
         scheduler=state.scheduler,
     )
     return [replace(first, seed=first.seed + number) for number in range(state.num_images)]
+
+
+def set_control(state: State, name: str, value: object) -> None:
+    """Note what a control says; one result is shown unless two are compared.
+
+    Example:
+        >>> state = State(comparing=True, shown=[0, 3])
+        >>> set_control(state, "comparing", False)
+        >>> state.shown
+        [3]
+    """
+    setattr(state, name, value)
+    if not state.comparing:
+        state.shown = state.shown[-1:]
 
 
 def take_settings(state: State, settings: Settings) -> None:
@@ -612,11 +632,11 @@ def _progress(state: State) -> str:
 
 def _pictures(state: State) -> str:
     """Write the pictures that are shown, or the one that is forming, as figures side by side."""
-    figures = [_figure(state.results[number]) for number in state.shown]
     if state.forming:
-        figures = [
-            _write_figure(state.forming, "The picture as it forms.", "The picture as it forms.")
-        ]
+        text = "The picture as it forms."
+        figures = [_write_figure(state.forming, text, text)]
+    else:
+        figures = [_figure(state.results[number]) for number in state.shown]
     return f'<div style="display: flex; flex-wrap: wrap; gap: 1em">{"".join(figures)}</div>'
 
 

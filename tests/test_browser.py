@@ -168,9 +168,9 @@ def play_through(page, folder):
     fill(page, "Steps", 900)
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_alt_text("The picture as it forms.")).to_be_visible()
-    expect(page.get_by_text(re.compile(r"step \d+ of 901, about"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"step \d+ of 900, about"))).to_be_visible()
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text(re.compile(r"Stopped after step \d+ of 901"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Stopped after step \d+ of 900"))).to_be_visible()
     expect(page.get_by_role("button", name="Stop")).to_be_disabled()
     expect(thumbnails(page)).to_have_count(count)
 

@@ -116,6 +116,27 @@ def test_a_notice_stands_beside_its_control_and_goes_with_its_cause(play):
     assert (notice.value, notice.layout.display) == ("", "none")
 
 
+def test_what_is_wrong_is_said_beside_the_control_that_says_it(play):
+    play._view.controls["prompt"].value = "x" * 10_001
+    assert "prompt must be text of at most 10,000" in play._view.parts["prompt"].value
+    assert play._view.parts["seed"].value == ""
+
+
+def test_it_begins_with_a_scheduler_that_needs_few_steps(pipeline):
+    play = playground(pipeline)
+    assert type(pipeline.scheduler).__name__ == "PNDMScheduler"
+    assert play.state.scheduler == "DPMSolverMultistepScheduler"
+    assert play.state.num_inference_steps == 20
+    assert play.state.notices == {}
+
+
+def test_it_begins_with_the_pipelines_own_scheduler_where_that_does_not_fit(pipeline, monkeypatch):
+    monkeypatch.setattr(widgets, "fitting_schedulers", lambda _: ["PNDMScheduler"])
+    play = playground(pipeline)
+    assert play.state.scheduler == play._view.controls["scheduler"].value == "PNDMScheduler"
+    assert "may fail at 20 steps" in play._view.parts["scheduler"].value
+
+
 def test_it_says_what_it_is_where_it_cannot_run(play):
     assert repr(play) == "The playground: run this cell to use it."
 
@@ -124,7 +145,7 @@ def test_it_says_what_it_is_where_it_cannot_run(play):
 
 
 def test_a_picture_is_what_the_pipeline_draws(play, pipeline):
-    draw(play, seed="7", num_images=2)
+    draw(play, seed="7", num_images=2, scheduler="PNDMScheduler")
     assert [result.settings.seed for result in play.results] == [7, 8]
     generator = helpers.make_generators(8)
     alone = pipeline(PROMPT, num_inference_steps=3, generator=generator).images[0]
@@ -133,7 +154,7 @@ def test_a_picture_is_what_the_pipeline_draws(play, pipeline):
 
 
 def test_the_code_shown_makes_the_picture(play):
-    draw(play, scheduler="DPMSolverMultistepScheduler", negative_prompt="smiling")
+    draw(play, scheduler="HeunDiscreteScheduler", negative_prompt="smiling")
     shown = play._view.parts["code"].value
     code = widgets.html.unescape(re.search(r"<pre[^>]*>(.*)</pre>", shown, re.DOTALL)[1])
     namespace = {}
@@ -200,7 +221,7 @@ def test_stop_is_obeyed_within_one_step_and_keeps_nothing_unfinished(play):
     play.wait(60)
     assert len(steps) <= 1
     assert not play.results and not play.state.running
-    assert re.match(r"Stopped after step \d+ of 201: that picture was not", play.state.message)
+    assert re.match(r"Stopped after step \d+ of 200: that picture was not", play.state.message)
     assert play._view.buttons["stop"].disabled
 
 
@@ -221,6 +242,24 @@ def test_a_second_generate_takes_the_place_of_the_first(play):
     first.join(60)
     assert [result.settings.prompt for result in play.results] == ["a queen"]
     assert play.state.message == "Done."
+
+
+def test_what_was_replaced_before_its_turn_is_not_begun(play, monkeypatch):
+    begun = []
+    real = widgets.draw
+
+    def watched(pipeline, settings, on_step):
+        begun.append(settings.prompt)
+        return real(pipeline, settings, on_step)
+
+    hold(play)
+    monkeypatch.setattr(widgets, "draw", watched)
+    with play._changing:  # the one that is drawn cannot say that it ended, so the others wait
+        for prompt in ("a queen", "a king", "a knight"):
+            play.state.prompt, play.state.num_inference_steps = prompt, 2
+            play.generate()
+    play.wait(60)
+    assert begun == ["a knight"]
 
 
 def test_many_generates_in_a_row_draw_the_last(play):
@@ -251,13 +290,27 @@ def test_progress_and_the_forming_picture_are_shown_and_can_be_switched_off(play
             if play.state.progress:
                 break
             time.sleep(0.01)
-        assert re.match(r"Picture 1 of 1, step \d+ of 201, about \d+ s left", play.state.progress)
+        assert re.match(r"Picture 1 of 1, step \d+ of 200, about \d+ s left", play.state.progress)
         assert "<progress" in play._view.parts["progress"].value
         assert ("as it forms" in play._view.parts["pictures"].value) is show
         assert bool(play.state.forming) is show
         play.stop()
         play.wait(60)
         assert play._view.parts["progress"].value == ""
+
+
+def test_the_first_step_shows_a_first_picture(play):
+    shown = []
+    report = play._report
+
+    def watched(*rest):
+        going_on = report(*rest)
+        shown.append("as it forms" in play._view.parts["pictures"].value)
+        return going_on
+
+    play._report = watched
+    draw(play)
+    assert shown[0]
 
 
 def test_showing_takes_no_more_than_its_share_of_the_time(monkeypatch):
@@ -346,7 +399,7 @@ def test_buttons_without_a_picture_are_off(play):
 
 
 def test_a_saved_picture_is_made_again_to_the_bit(play, pipeline, tmp_path):
-    draw(play, seed="7", scheduler="DPMSolverMultistepScheduler", negative_prompt="smiling")
+    draw(play, seed="7", scheduler="DDIMScheduler", negative_prompt="smiling")
     path = tmp_path / "knight.png"
     play.save(path)
     other = playground(pipeline)
@@ -354,7 +407,7 @@ def test_a_saved_picture_is_made_again_to_the_bit(play, pipeline, tmp_path):
     other.wait(60)
     assert other.results[0].image.tobytes() == play.results[0].image.tobytes()
     assert other.results[0].settings == play.results[0].settings == read_settings(path)
-    assert other._view.controls["scheduler"].value == "DPMSolverMultistepScheduler"
+    assert other._view.controls["scheduler"].value == "DDIMScheduler"
 
 
 def test_the_link_holds_the_png_with_its_settings(play):
@@ -428,12 +481,20 @@ def test_what_a_file_names_is_not_loaded_without_ones_word(play, monkeypatch, ch
     assert not play.results
 
 
-def test_a_file_with_a_scheduler_that_does_not_fit_changes_nothing(play):
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        ("OsSystem", "'OsSystem' is not a scheduler that fits"),
+        ("EDMEulerScheduler", "'EDMEulerScheduler' cannot draw with this model"),
+    ],
+)
+def test_a_file_with_a_scheduler_that_does_not_fit_changes_nothing(play, scheduler, message):
     before = play.state.prompt
-    with pytest.raises(ValueError, match="'OsSystem' is not a scheduler that fits"):
-        play.load(png_of(Settings("a queen", scheduler="OsSystem")))
-    upload(play, png_of(Settings("a queen", scheduler="OsSystem")).getvalue())
-    assert "'OsSystem' is not a scheduler that fits" in play.state.message
+    file = png_of(Settings("a queen", scheduler=scheduler))
+    with pytest.raises(ValueError, match=message):
+        play.load(file)
+    upload(play, file.getvalue())
+    assert message in play.state.message
     assert play.state.prompt == before
 
 
