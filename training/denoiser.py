@@ -37,7 +37,7 @@ PAINT = 0.7  # captions that speak of make-up, the finest thing to see, at least
 CAPTION_STRENGTH = 0.4
 # A step's weight makes its error count as in v-prediction (Salimans and Ho 2022, arXiv:2202.00512),
 # within limits at both ends: min-SNR weighting (Hang et al. 2023, arXiv:2303.09556), and a ceiling.
-MIN_SNR, MAX_WEIGHT = 20.0, 200.0
+MIN_SNR, MAX_WEIGHT = 5.0, 200.0
 # The middle of the UNet is to see in the noise what the judge sees in the picture: representation
 # alignment (Yu et al. 2024, arXiv:2410.06940), with the judge as the one who can see.
 ALIGN = 0.5
@@ -217,9 +217,7 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         ]
         context = read(words)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(device)
-        # One in every stratum; half of them among the 250 least noisy steps, where, with latents as
-        # small as SCALING makes them, everything finer than the layout is decided.
-        times = 1000 * ((np.arange(BATCH) + rng.random(BATCH)) / BATCH) ** 2
+        times = (np.arange(BATCH) + rng.random(BATCH)) * 1000 / BATCH  # one in every stratum
         times = torch.from_numpy(times.astype(np.int64)).to(device)
         noisy = schedule.add_noise(clean, noise, times)
         with torch.no_grad():
