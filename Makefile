@@ -29,7 +29,7 @@ app: $(INSTALLED) ## Serve the playground alone, as a page (APP_FLAGS=--Voila.ip
 	@$(BIN)/voila notebooks/04_playground.ipynb --Voila.config_file_paths='["app"]' $(APP_FLAGS)
 
 screenshot: $(INSTALLED) ## Take the picture of the playground for the README, in Chromium
-	@$(BIN)/pytest -q tests/test_browser.py -k jupyterlab --screenshot docs/playground.png
+	@$(BIN)/pytest -q tests/test_browser.py -k app_the_playground --screenshot docs/playground.png
 
 test: lint ## Check everything: style, units, docstrings' examples, every notebook's outputs
 	@$(BIN)/pytest

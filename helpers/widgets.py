@@ -649,7 +649,10 @@ def _figure(result: Result) -> str:
         f"guidance {settings.guidance_scale:g}, {settings.scheduler}",
     ]
     caption = "<br>".join(html.escape(line) for line in lines if line)
-    save = f'<a download="seed-{settings.seed}.png" href="{_address(result.png)}">Save as PNG</a>'
+    save = (
+        f'<a download="seed-{settings.seed}.png" href="{_address(result.png)}" '
+        'style="text-decoration: underline">Save as PNG</a>'
+    )
     alt = f"Drawn with seed {settings.seed} for the prompt: {settings.prompt}."
     return _write_figure(_address(result.png), alt, f"{caption}<br>{save}")
 

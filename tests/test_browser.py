@@ -210,13 +210,11 @@ def load(page, path):
     chooser.value.set_files(path)
 
 
-def test_in_jupyterlab(page, tmp_path, request):
+def test_in_jupyterlab(page, tmp_path):
     with jupyter(tmp_path, "jupyterlab") as address:
         page.goto(f"{address}/lab/tree/{NAME}")
         run_all(page)
         play_through(page, tmp_path)
-        if target := request.config.getoption("--screenshot"):
-            take_screenshot(page, target)
 
 
 def test_in_notebook_7(page, tmp_path):
@@ -228,17 +226,18 @@ def test_in_notebook_7(page, tmp_path):
 
 def take_screenshot(page, target):
     """Take the picture of the playground for the README, in few colours so that it stays small."""
-    page.set_viewport_size({"width": 1280, "height": 860})
-    fill(page, "Prompt", "portrait photo of a old warrior chief, blue on red, side profile")
-    fill(page, "Steps", 20)
-    fill(page, "Images", 4)
-    fill(page, "Seed", 0)
-    page.get_by_role("button", name="Generate").click()
-    expect(page.get_by_role("button", name=re.compile("shown: seed 3"))).to_be_visible()
-    expect(page.get_by_role("status").get_by_text("Done.")).to_be_visible()
-    whole = page.locator(".jp-OutputArea-output", has=page.get_by_role("button", name="Generate"))
-    picture = Image.open(io.BytesIO(whole.last.screenshot()))
-    picture.quantize(128).save(target, optimize=True)
+    page.set_viewport_size({"width": 1020, "height": 720})
+    for seed, prompt in (
+        (3, "portrait photo of a queen, green on yellow, smiling"),
+        (5, "portrait photo of a young knight, front view, looking at the camera"),
+        (0, "portrait photo of a old warrior chief, blue on red, side profile"),
+    ):
+        fill(page, "Prompt", prompt)
+        fill(page, "Seed", seed)
+        generate(page)
+    page.mouse.move(0, 0)
+    picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+    picture.quantize(256).save(target, optimize=True)
 
 
 @pytest.fixture(scope="module")
@@ -253,10 +252,12 @@ def visit(page, address):
     expect(page.get_by_role("button", name="Generate")).to_be_visible()
 
 
-def test_as_an_app_the_playground_is_alone_and_works(page, served, tmp_path):
+def test_as_an_app_the_playground_is_alone_and_works(page, served, tmp_path, request):
     visit(page, served)
     expect(page.get_by_role("heading")).to_have_count(0)
     expect(page.get_by_text("import helpers")).to_have_count(0)
+    if target := request.config.getoption("--screenshot"):
+        take_screenshot(page, target)
     play_through(page, tmp_path)
 
 
