@@ -211,6 +211,7 @@ storybook characters, 128x128 pixels, in under a second on a laptop's CPU. Stock
 
 ```python
 from diffusers import DiffusionPipeline
+
 pipeline = DiffusionPipeline.from_pretrained("models/tiny-portraits", use_safetensors=True)
 ```
 
