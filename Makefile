@@ -33,8 +33,7 @@ screenshot: $(INSTALLED) ## Take the picture of the playground for the README, i
 
 test: lint ## Check everything: style, units, docstrings' examples, every notebook's outputs
 	@$(BIN)/pytest
-	@OMP_NUM_THREADS=1 $(BIN)/pytest --nbval --nbval-current-env --durations=10 \
-		--numprocesses logical --dist loadfile $(NOTEBOOKS)
+	@$(BIN)/pytest --nbval --nbval-current-env --durations=10 $(NOTEBOOKS)
 
 lint: $(INSTALLED) ## Check style, notebooks included
 	@$(BIN)/ruff check
