@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from helpers.convert import use_openvino
 from helpers.grids import explain_black, image_distance, image_grid, show, xy_grid
 from helpers.inputs import cut_words, get_inputs, make_generators, unknown_words
 from helpers.judge import (
@@ -18,6 +19,7 @@ from helpers.loading import (
     load_pipeline,
     pick_device,
     pick_dtype,
+    use_few_steps,
     use_scheduler,
     use_vae,
 )
@@ -72,6 +74,8 @@ __all__ = [
     "save_image",
     "show",
     "unknown_words",
+    "use_few_steps",
+    "use_openvino",
     "use_scheduler",
     "use_vae",
     "wanted_attributes",

@@ -45,6 +45,7 @@ class Model:
     description: str
     earlier: str | None = None  # an earlier checkpoint of the same model, for `load_pipeline`
     vae: str | None = None  # an autoencoder that was trained further, for `use_vae`
+    few_steps: str | None = None  # weights with which few steps are enough, for `use_few_steps`
     shape: str | None = None  # the row with its architecture's configs, if they are not its own
     random_weights: bool = False  # there are only configs; the weights are drawn when it is loaded
 
@@ -62,6 +63,7 @@ MODELS: dict[str, Model] = {
             description="A miniature of Stable Diffusion 1.x that draws storybook portraits.",
             earlier="tiny-portraits-early",
             vae="tiny-portraits-vae-ft",
+            few_steps="tiny-portraits-lcm",
         ),
         Model(
             name="tiny-portraits-early",
@@ -85,6 +87,7 @@ MODELS: dict[str, Model] = {
             ),
             earlier="CompVis/stable-diffusion-v1-4",
             vae="stabilityai/sd-vae-ft-mse",
+            few_steps="latent-consistency/lcm-lora-sdv1-5",
             shape="sd15-shape",
         ),
         Model(
@@ -287,15 +290,8 @@ def use_vae(pipeline: DiffusionPipeline, vae: str | Path) -> DiffusionPipeline:
         12
     """
     from diffusers import AutoencoderKL
-    from huggingface_hub import snapshot_download
 
-    folder = next((f for f in (MODELS_FOLDER / vae, Path(vae)) if f.is_dir()), None)
-    if folder is None:
-        files = ["config.json", "*.safetensors"]
-        download = partial(snapshot_download, str(vae), allow_patterns=files)
-        folder = hub.fetch(str(vae), download, "use_vae(pipeline, 'tiny-portraits-vae-ft')")
-    if not any(folder.glob("*.safetensors")):
-        raise ValueError(hub.pickle_only(Path(vae).name))
+    folder = _find_weights(vae, "use_vae(pipeline, 'tiny-portraits-vae-ft')")
     new = AutoencoderKL.from_pretrained(folder, dtype=pipeline.vae.dtype, use_safetensors=True)
     shapes = [
         (part.config.latent_channels, 2 ** (len(part.config.block_out_channels) - 1))
@@ -308,6 +304,51 @@ def use_vae(pipeline: DiffusionPipeline, vae: str | Path) -> DiffusionPipeline:
             f"({said[1]}): use an autoencoder that was trained for the same model."
         )
     pipeline.vae = new.to(pipeline.device)
+    return pipeline
+
+
+def use_few_steps(pipeline: DiffusionPipeline, lora: str | Path) -> DiffusionPipeline:
+    """Add weights of consistency distillation, so that one to eight steps are enough.
+
+    Draw with `guidance_scale=1` from then on: the weights hold the guidance.
+
+    Args:
+        pipeline: changed in place, and only if all goes well: the UNet by the LoRA weights, which
+            are merged into its own, and the scheduler, which becomes `LCMScheduler`.
+        lora: what `MODELS[name].few_steps` says, an id on the Hub, or a local folder.
+
+    Returns:
+        The same pipeline.
+
+    Raises:
+        ValueError: the weights are unknown, only in pickle files, or made for another model.
+        ConnectionError: the Hub is out of reach.
+
+    Source: Luo et al. 2023, arXiv:2311.05556; diffusers, `load_lora_into_unet`.
+
+    Example:
+        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
+        >>> pipeline = use_few_steps(pipeline, "tiny-portraits-lcm")
+        >>> pipeline("a knight", num_inference_steps=4, guidance_scale=1).images[0].size
+        (128, 128)
+    """
+    from diffusers import LCMScheduler
+
+    folder = _find_weights(lora, "use_few_steps(pipeline, 'tiny-portraits-lcm')")
+    weights, alphas = pipeline.lora_state_dict(folder, unet_config=pipeline.unet.config)
+    try:
+        pipeline.load_lora_into_unet(weights, alphas, unet=pipeline.unet)
+        pipeline.fuse_lora()
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"The weights of {Path(lora).name!r} do not fit this UNet: use those that were made "
+            "for the same model."
+        ) from error
+    finally:
+        pipeline.unload_lora_weights()
+    known = inspect.signature(LCMScheduler.__init__).parameters
+    config = {key: value for key, value in pipeline.scheduler.config.items() if key in known}
+    pipeline.scheduler = LCMScheduler.from_config(config)
     return pipeline
 
 
@@ -469,6 +510,20 @@ def _say_what_is_fetched(model: Model, revision: str | None) -> None:
             f"{model.name}: {model.download}, is kept in {constants.HF_HUB_CACHE}. Its licence is "
             f"{model.licence}: read on {constants.ENDPOINT}/{model.id} what it allows."
         )
+
+
+def _find_weights(name: str | Path, offline: str) -> Path:
+    """Return the folder that holds a part's safetensors files, downloaded where it must be."""
+    from huggingface_hub import snapshot_download
+
+    folder = next((f for f in (MODELS_FOLDER / name, Path(name)) if f.is_dir()), None)
+    if folder is None:
+        files = ["config.json", "*.safetensors"]
+        download = partial(snapshot_download, str(name), allow_patterns=files)
+        folder = hub.fetch(str(name), download, offline)
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(hub.pickle_only(Path(name).name))
+    return folder
 
 
 def _check_folder(folder: Path, name: str) -> None:

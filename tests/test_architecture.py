@@ -15,6 +15,7 @@ MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__in
 # load -> make inputs -> measure -> show: a module imports only those it is given here.
 FLOW = {
     "hub": set(),
+    "convert": set(),
     "loading": {"hub"},
     "inputs": set(),
     "timing": set(),
@@ -29,7 +30,7 @@ FLOW = {
     "drawing": {"loading", "inputs", "timing", "settings"},
     "widgets": {"drawing", "settings"},
 }
-HEAVY = {"accelerate", "diffusers", "matplotlib", "pandas", "transformers"}
+HEAVY = {"accelerate", "diffusers", "matplotlib", "openvino", "pandas", "transformers"}
 
 
 def imports(module, everywhere=True):

@@ -78,6 +78,9 @@ def serve(folder, *command):
         try:
             wait_for(port, process, folder / "server.log")
             yield f"http://127.0.0.1:{port}"
+        except BaseException:
+            print((folder / "server.log").read_text())  # pytest shows it below the failure
+            raise
         finally:
             process.terminate()
             process.wait(30)
@@ -116,6 +119,8 @@ def app(folder):
 def run_all(page):
     """Choose Run > Run All Cells, and wait for the last cell."""
     expect(page.get_by_role("heading", name="Play with prompts and seeds")).to_be_visible()
+    # Cells that are run before the kernel answers may be passed over, without a word.
+    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
     run, run_all_cells = (
         page.get_by_role("menuitem", name=name, exact=True) for name in ("Run", "Run All Cells")
     )

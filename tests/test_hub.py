@@ -250,6 +250,7 @@ EVERY_LOADER = [
     "load_pipeline({!r})",
     "load_judge({!r})",
     "use_vae(load_pipeline(device='cpu', dtype='float32'), {!r})",
+    "use_few_steps(load_pipeline(device='cpu', dtype='float32'), {!r})",
 ]
 
 

@@ -10,16 +10,20 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import errors
+from safetensors.torch import load_file, save_file
 
 from helpers import (
     MODELS,
+    adherence,
     get_inputs,
     hub,
     load_pipeline,
     loading,
+    make_generators,
     peak_memory,
     pick_device,
     pick_dtype,
+    use_few_steps,
     use_vae,
 )
 from helpers import use_scheduler as use
@@ -438,6 +442,45 @@ def test_an_autoencoder_of_the_hub(pipeline, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     use_vae(pipeline, "stabilityai/sd-vae-ft-mse")
     assert asked == ["stabilityai/sd-vae-ft-mse"]
+
+
+# Few steps
+
+
+@pytest.fixture
+def own():
+    """A pipeline that a test may change for good."""
+    return load_pipeline("tiny-portraits", device="cpu", dtype="float32")
+
+
+def test_with_its_weights_four_steps_follow_the_prompt(own, judge):
+    prompts = [
+        "portrait photo of the oldest wizard, blue on red, side profile, looking away",
+        "oil painting of a young queen, green on pink, front view, smiling",
+    ]
+    assert use_few_steps(own, MODELS["tiny-portraits"].few_steps) is own
+    generators = make_generators([0, 1])
+    images = own(prompts, generator=generators, num_inference_steps=4, guidance_scale=1).images
+    assert adherence(images, prompts, judge).stack().mean() > 0.9
+    assert type(own.scheduler).__name__ == "LCMScheduler"
+    assert not any("lora" in name for name, _ in own.unet.named_parameters())
+
+
+def test_weights_for_another_model_change_nothing(own, tmp_path):
+    (file,) = (loading.MODELS_FOLDER / "tiny-portraits-lcm").glob("*.safetensors")
+    layers = {name: layer[:, :5].clone() for name, layer in load_file(file).items()}
+    save_file(layers, tmp_path / file.name)
+    before, scheduler = draw(own, num_inference_steps=2), own.scheduler
+    with pytest.raises(ValueError, match="do not fit this UNet"):
+        use_few_steps(own, tmp_path)
+    assert own.scheduler is scheduler
+    assert np.array_equal(draw(own, num_inference_steps=2), before)
+
+
+def test_few_steps_in_pickles_only(own, tmp_path):
+    (tmp_path / "pytorch_lora_weights.bin").touch()
+    with pytest.raises(ValueError, match="only as pickle files"):
+        use_few_steps(own, tmp_path)
 
 
 # Stable Diffusion 1.5's architecture, with random weights

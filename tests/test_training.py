@@ -9,8 +9,8 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import nn
 
-from helpers import MODELS_FOLDER, wanted_attributes
-from training import autoencoder, captions, dataset, denoiser, loop
+from helpers import MODELS_FOLDER, load_pipeline, use_few_steps, wanted_attributes
+from training import autoencoder, captions, dataset, denoiser, export, few_steps, loop
 from training.portraits import VALUES, Spec, draw
 
 SPECS = [dataset.spec_of(i) for i in range(300)]
@@ -166,3 +166,32 @@ def test_levelled_latents_are_other_names_for_the_same_pictures() -> None:
     # decoder hardly heeds.
     lengths = torch.linalg.eigvalsh(autoencoder._metric(vae, latents)).sqrt()
     assert lengths[-1] / lengths[len(lengths) // 2] < 1.1
+
+
+def test_a_student_starts_as_its_teacher_and_its_changes_are_all_that_is_stored(tmp_path) -> None:
+    pipeline = load_pipeline("tiny-portraits", device="cpu", dtype="float32")
+    random = torch.Generator().manual_seed(0)
+    inputs = (
+        torch.randn(1, 12, 16, 16, generator=random),
+        torch.tensor(500),
+        torch.randn(1, 77, denoiser.TEXT_WIDTH, generator=random),
+    )
+    student = few_steps.build_student(pipeline.unet)
+    with torch.no_grad():
+        teacher = pipeline.unet(*inputs).sample
+        assert torch.equal(student(*inputs).sample, teacher)
+        for layer in student.modules():
+            if change := few_steps.change_of(layer):
+                change.up.normal_(std=0.02, generator=random)
+        export.save_changes(student, tmp_path)
+        learnt = student(*inputs).sample
+        loaded = use_few_steps(pipeline, tmp_path).unet(*inputs).sample
+    torch.testing.assert_close(loaded, learnt, atol=0.01, rtol=0.01)  # stored in float16
+    assert (learnt - teacher).abs().mean() > 0.05
+
+
+def test_a_student_learns_the_steps_that_lcm_scheduler_will_ask_for() -> None:
+    assert few_steps.APART % few_steps.STRIDES == 0
+    for steps in (1, 2, 4, 8):
+        few_steps.SCHEDULER.set_timesteps(steps)
+        assert ((few_steps.SCHEDULER.timesteps + 1) % few_steps.SPACING == 0).all()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from training import autoencoder, captions, dataset, denoiser, export, judge, loop
+from training import autoencoder, captions, dataset, denoiser, export, few_steps, judge, loop
 
 # stage: (minutes on two CPU cores, minutes on a GPU, Muon's peak learning rate)
 STAGES = {
@@ -20,6 +20,7 @@ STAGES = {
     "autoencoder": (60, 6, 0.02),
     "denoiser": (180, 12, 0.01),
     "decoder": (30, 4, 0.003),
+    "few-steps": (60, 5, 0.006),
 }
 
 
@@ -38,7 +39,7 @@ def main() -> None:
 
     def fit(stage: loop.Stage, name: str) -> torch.nn.ModuleDict:
         cpu, gpu, peak = STAGES[name]
-        minutes = getattr(options, name) or (cpu if device.type == "cpu" else gpu)
+        minutes = getattr(options, name.replace("-", "_")) or (cpu if device.type == "cpu" else gpu)
         return loop.fit(stage, name=name, folder=folder, seconds=60 * minutes, peak=peak,
                         device=device)  # fmt: skip
 
@@ -52,6 +53,7 @@ def main() -> None:
     denoiser.cache_latents(folder, device)
     fit(denoiser.stage, "denoiser")
     fit(autoencoder.decoder_stage, "decoder")
+    fit(few_steps.stage, "few-steps")
     export.export(folder, options.models, device)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from diffusers import StableDiffusionPipeline
 
-from training import autoencoder, denoiser, loop
+from training import autoencoder, denoiser, few_steps, loop
 
 
 def _save(pipeline: StableDiffusionPipeline, folder: Path) -> None:
@@ -24,8 +24,21 @@ def _save(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     (folder / "scheduler" / "scheduler_config.json").write_text(text, encoding="utf-8")
 
 
+def save_changes(unet: torch.nn.Module, folder: Path) -> None:
+    """Write the low-rank changes to a UNet as diffusers and PEFT name and shape them."""
+    layers = {}
+    for name, layer in unet.named_modules():
+        if change := few_steps.change_of(layer):
+            kernel = layer.weight.shape[2:]
+            down = change.down.reshape(len(change.down), -1, *kernel)
+            up = change.up.reshape(*change.up.shape, *(1 for _ in kernel))
+            layers |= {f"{name}.lora_A.weight": down.half(), f"{name}.lora_B.weight": up.half()}
+    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers)
+
+
 def export(folder: Path, models: Path, device: torch.device) -> None:
-    """Write the final and the early pipeline and the further-trained decoder into `models`."""
+    """Write what was trained into `models`: the final and the early pipeline, the further-trained
+    decoder, and the changes that make a few steps enough."""
     for name, target in (
         ("denoiser", "tiny-portraits"),
         ("denoiser-early", "tiny-portraits-early"),
@@ -34,3 +47,5 @@ def export(folder: Path, models: Path, device: torch.device) -> None:
         _save(denoiser.assemble(folder, modules, device), models / target)
     vae = loop.load(autoencoder.decoder_stage, name="decoder", folder=folder, device=device)["vae"]
     vae.half().save_pretrained(models / "tiny-portraits-vae-ft")
+    student = loop.load(few_steps.stage, name="few-steps", folder=folder, device=device)["unet"]
+    save_changes(student, models / "tiny-portraits-lcm")
