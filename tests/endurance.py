@@ -18,7 +18,7 @@ LONG = 60.0  # seconds, in which the pictures are finished
 class Turn(NamedTuple):
     """What was seen from one click on Generate to the next."""
 
-    memory: int  # in use after it, in bytes; 0 where the system does not tell
+    memory: int  # in use after it, in bytes, without the results; 0 where the system does not tell
     preview: float | None  # seconds from the click to the first preview, if one was shown
     stop: float | None  # seconds from the click on Stop until all was still, if it was drawing
 
@@ -62,7 +62,7 @@ def endure(play: Playground, generations: int, chance: random.Random) -> list[Tu
             assert [one.settings for one in play.results] == finished, "a result was lost"
             assert len(play._view.strip.children) == len(finished), "the strip lacks a result"
             preview = previews[0] - clicked if previews else None
-            turns.append(Turn(memory_in_use(), preview, stopped))
+            turns.append(Turn(memory_in_use() - kept_by(play), preview, stopped))
     return turns
 
 
@@ -85,15 +85,22 @@ def memory_in_use() -> int:
     return int(status.read_text().split()[1]) * resource.getpagesize()
 
 
-def report(turns: list[Turn], pictures: int) -> None:
+def kept_by(play: Playground) -> int:
+    """Return the bytes of the pictures that the strip keeps, which grow with every result."""
+    thumbnails = (box.children[0].value for box in play._view.strip.children)
+    return sum(len(one.png) for one in play.results) + sum(map(len, thumbnails))
+
+
+def report(turns: list[Turn], play: Playground) -> None:
     """Print what was seen; the first fifth of the turns is the warm-up."""
     memory = [turn.memory for turn in turns]
     tenth = max(1, len(memory) // 10)
     settled, last = median(memory[2 * tenth : 3 * tenth] or memory), max(memory[-tenth:])
     previews = [turn.preview for turn in turns if turn.preview is not None]
     stops = [turn.stop for turn in turns if turn.stop is not None]
-    print(f"{len(turns)} generations, {pictures} pictures finished and kept")
-    print(f"memory: {settled / 1e6:.0f} MB after the warm-up, ", end="")
+    print(f"{len(turns)} generations, {len(play.results)} pictures finished and kept, ", end="")
+    print(f"in {kept_by(play) / 1e6:.1f} MB")
+    print(f"the rest of the memory: {settled / 1e6:.0f} MB after the warm-up, ", end="")
     print(f"at most {last / 1e6:.0f} MB at the end, {last / settled - 1:+.1%}")
     for what, seconds in (("first preview", previews), ("stop", stops)):
         if seconds:
@@ -105,4 +112,4 @@ if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     play = playground(load_pipeline("tiny-portraits", device="cpu"))
     turns = endure(play, count, random.Random(0))
-    report(turns, len(play.results))
+    report(turns, play)
