@@ -22,7 +22,8 @@ def use_openvino(pipeline: DiffusionPipeline) -> DiffusionPipeline:
     change weights before, not after. `del pipeline.unet.forward` goes back to PyTorch.
 
     Args:
-        pipeline: a Stable Diffusion 1.x on the CPU; changed in place, and only if all goes well.
+        pipeline: a Stable Diffusion 1.x on the CPU; changed in place. If it was converted before,
+            it is converted anew.
 
     Returns:
         The same pipeline.
@@ -47,6 +48,8 @@ def use_openvino(pipeline: DiffusionPipeline) -> DiffusionPipeline:
             f"OpenVINO is for the CPU here, and this pipeline is on {str(unet.device)!r}: "
             "make another with load_pipeline(device='cpu')."
         )
+    for part in (unet, decoder):
+        vars(part).pop("forward", None)  # of an earlier conversion, which cannot be traced
     size = unet.config.sample_size
     latents = torch.zeros(2, unet.config.in_channels, size, size)
     embeddings = torch.zeros(2, 77, unet.config.cross_attention_dim)

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from helpers import image_distance, load_pipeline, make_generators, use_openvino
+from helpers import image_distance, load_pipeline, make_generators, use_few_steps, use_openvino
 
 PROMPT = "portrait photo of a old warrior chief"
 
@@ -45,6 +45,13 @@ def test_the_networks_of_pytorch_are_no_longer_asked(converted, monkeypatch):
     monkeypatch.delattr(converted.unet, "forward")
     with pytest.raises(AssertionError, match="PyTorch was asked"):
         draw(converted)
+
+
+def test_it_can_be_converted_again_with_other_weights():
+    pipeline = use_openvino(load_pipeline("tiny-portraits", device="cpu", dtype="float32"))
+    before = draw(pipeline)[0]
+    use_openvino(use_few_steps(pipeline, "tiny-portraits-lcm"))
+    assert image_distance(draw(pipeline, guidance_scale=1)[0], before) > 10
 
 
 def test_half_precision_stays_half_precision():
