@@ -52,7 +52,9 @@ def use_openvino(pipeline: DiffusionPipeline) -> DiffusionPipeline:
         vars(part).pop("forward", None)  # of an earlier conversion, which cannot be traced
     size = unet.config.sample_size
     latents = torch.zeros(2, unet.config.in_channels, size, size)
-    embeddings = torch.zeros(2, 77, unet.config.cross_attention_dim)
+    embeddings = torch.zeros(
+        2, pipeline.tokenizer.model_max_length, unet.config.cross_attention_dim
+    )
     ask = _convert(_Plain(unet), latents, torch.tensor(1.0), embeddings)
     decode = _convert(decoder, latents[:1])
 

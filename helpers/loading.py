@@ -239,7 +239,7 @@ def use_scheduler(
         The same pipeline.
 
     Raises:
-        ValueError: the scheduler does not fit the pipeline, or it has no such setting.
+        ValueError: the scheduler does not fit the pipeline, or has no such setting or value.
 
     Source: diffusers, `SchedulerMixin.compatibles` and `ConfigMixin.from_config`.
 
@@ -263,7 +263,11 @@ def use_scheduler(
     for setting in config_changes:
         if setting not in settings:
             raise ValueError(f"{name} has no setting {setting!r}. {_nearest(setting, settings)}")
-    pipeline.scheduler = compatibles[name].from_config(pipeline.scheduler.config, **config_changes)
+    try:
+        new = compatibles[name].from_config(pipeline.scheduler.config, **config_changes)
+    except NotImplementedError as error:  # a value that diffusers does not know
+        raise ValueError(f"{name} cannot be made with {config_changes}: {error}") from error
+    pipeline.scheduler = new
     return pipeline
 
 

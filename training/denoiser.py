@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,20 @@ def _preview(pipeline: StableDiffusionPipeline) -> Image.Image:
     return Image.fromarray(np.hstack([np.asarray(i) for i in images]))
 
 
+def read_captions(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, words: list[str]
+) -> torch.Tensor:
+    """What the UNet is told of these captions, (n, 77, TEXT_WIDTH)."""
+    tokens = tokenizer(words, padding="max_length", truncation=True, return_tensors="pt")
+    return text_encoder(tokens.input_ids.to(text_encoder.device)).last_hidden_state
+
+
+def scaled_latents(latents: np.ndarray, numbers: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The latents of these drawings as the UNet knows them, (n, 12, 16, 16)."""
+    chosen = torch.from_numpy(SCALING * latents[numbers].astype(np.float32))
+    return chosen.to(device, memory_format=torch.channels_last)
+
+
 def stage(folder: Path, device: torch.device) -> loop.Made:
     """UNet and text encoder: a weighted squared error of the noise, as SD1.x predicts it."""
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
@@ -202,15 +217,11 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     snr = SCALING**2 * schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
     weights = ((snr.clamp(max=MIN_SNR) + 1) / snr).clamp(max=MAX_WEIGHT).to(device)
 
-    def read(words: list[str]) -> torch.Tensor:
-        tokens = tokenizer(words, padding="max_length", truncation=True, return_tensors="pt")
-        return text_encoder(tokens.input_ids.to(device)).last_hidden_state
+    read = partial(read_captions, tokenizer, text_encoder)
 
     def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
         numbers = rng.integers(HELD_OUT, len(latents), BATCH)
-        clean = torch.from_numpy(SCALING * latents[numbers].astype(np.float32)).to(
-            device, memory_format=torch.channels_last
-        )
+        clean = scaled_latents(latents, numbers, device)
         words = [
             caption(spec_of(int(n)), rng, paint=PAINT) if rng.random() >= EMPTY else ""
             for n in numbers

@@ -10,6 +10,7 @@ twice. Only changes of low rank are learnt, as in LCM-LoRA (arXiv:2311.05556).
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,13 @@ from torch.nn.utils import parametrize
 from transformers import CLIPTokenizer
 
 from training import denoiser, loop
-from training.autoencoder import SCALING
 from training.captions import caption
 from training.dataset import HELD_OUT, spec_of
 
-BATCH = 24  # a process
 RANK = 48
 GUIDANCE = 7.5
-# LCM-LoRA compares points 20 of 1,000 apart, and trains for days: what is known at the end of the
-# road has 50 points to pass. So far apart are they here, and the teacher goes from one to the
-# other in strides.
+# LCM-LoRA compares points 20 of 1,000 apart, so what is known at the end of the road has 50 points
+# to pass, and that takes time. Here they are farther apart, and the teacher goes in strides.
 APART, STRIDES = 240, 2
 SCHEDULER = LCMScheduler(**denoiser.BETAS)
 SPACING = 1000 // SCHEDULER.config.original_inference_steps  # LCMScheduler asks at these steps only
@@ -76,10 +74,7 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     student = build_student(teacher)
     latents = np.load(folder / "latents.npy", mmap_mode="r")
     alphas = SCHEDULER.alphas_cumprod.to(device)
-
-    def read(words: list[str]) -> torch.Tensor:
-        tokens = tokenizer(words, padding="max_length", truncation=True, return_tensors="pt")
-        return text_encoder(tokens.input_ids.to(device)).last_hidden_state
+    read = partial(denoiser.read_captions, tokenizer, text_encoder)
 
     def clean_of(noisy: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
         alpha = alphas[times][:, None, None, None]
@@ -103,16 +98,15 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         return noisy
 
     def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
-        numbers = rng.integers(HELD_OUT, len(latents), BATCH)
-        clean = torch.from_numpy(SCALING * latents[numbers].astype(np.float32)).to(
-            device, memory_format=torch.channels_last
-        )
+        n = denoiser.BATCH
+        numbers = rng.integers(HELD_OUT, len(latents), n)
+        clean = denoiser.scaled_latents(latents, numbers, device)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(device)
-        strata = (np.arange(BATCH) + rng.random(BATCH)) * 1000 / BATCH / SPACING
+        strata = (np.arange(n) + rng.random(n)) * 1000 / n / SPACING
         times = torch.from_numpy(SPACING * (strata.astype(np.int64) + 1) - 1).to(device)
         nearer = (times - APART).clamp(min=0)
         with torch.no_grad():
-            words = [caption(spec_of(int(n)), rng, paint=denoiser.PAINT) for n in numbers]
+            words = [caption(spec_of(int(k)), rng, paint=denoiser.PAINT) for k in numbers]
             context = read(words)
             noisy = SCHEDULER.add_noise(clean, noise, times)
             wanted = end_of(walk(noisy, times, context), nearer, context)
