@@ -71,5 +71,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing the tutorial into .venv: a few minutes, and only this once."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[app,openvino,test,training]'
+		--constraint constraints.txt --editable '.[app,fast,test,training]'
 	@touch $@

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import tempfile
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-MEASURED = ("01_speed", "05_faster")  # the notebooks that measure time
+README = ROOT / "README.md"
+MEASURED = ("01_speed", "02_memory", "05_faster")  # the notebooks that measure time
+# The labels of 05 that tell the whole road, and what they are called in the README.
+ROAD = {
+    "baseline": "the walkthrough's baseline",
+    "recipe": "its recipe",
+    "nothing lost, together": "all that changes nothing",
+    "all together": "all together",
+}
 
 
 def run_notebooks(model: str, notebooks: Iterable[Path]) -> list[dict[str, Any]]:
@@ -90,50 +99,84 @@ def read_results(folder: Path = RESULTS) -> pandas.DataFrame:
 
     Returns:
         A row for each measurement: machine, model, notebook, label, seconds an image, times faster
-        than the first of its notebook, and GB at most where that was measured.
+        than the call that took turns with it, and GB at most, where those were measured.
 
     Raises:
         FileNotFoundError: there is no file yet.
 
     Example:
         >>> folder = Path(tempfile.mkdtemp())
-        >>> one = {"notebook": "01", "label": "50 steps", "seconds": 2.0, "images": 1}
-        >>> one |= {"device": "CPU", "versions": {}, "peak_memory": None}
-        >>> _ = write_results("mine", [one, one | {"label": "20 steps", "seconds": 0.5}], folder)
-        >>> read_results(folder)["times faster"].tolist()
-        [1.0, 4.0]
+        >>> one = {"notebook": "01", "label": "20 steps", "seconds": 2.0, "images": 4}
+        >>> one |= {"device": "CPU", "versions": {}, "peak_memory": None, "times_faster": 2.5}
+        >>> _ = write_results("mine", [one], folder)
+        >>> read_results(folder)["seconds per image"].tolist()
+        [0.5]
     """
     import pandas
 
     files = sorted(folder.glob("*.json"))
     if not files:
         raise FileNotFoundError(f"{folder} holds no results yet: run `make benchmark` first.")
-    rows = []
-    for path in files:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        first: dict[str, float] = {}
-        for one in content["measurements"]:
-            seconds = one["seconds"] / max(1, one["images"])
-            baseline = first.setdefault(one["notebook"], seconds)
-            rows.append({
-                "machine": content["machine"],
-                "model": content["model"],
-                "notebook": one["notebook"],
-                "measurement": one["label"],
-                "seconds per image": seconds,
-                "times faster": baseline / seconds,
-                "peak memory (GB)": one["peak_memory"] and one["peak_memory"] / 1e9,
-            })  # fmt: skip
-    return pandas.DataFrame(rows)
+    return pandas.DataFrame(
+        {
+            "machine": content["machine"],
+            "model": content["model"],
+            "notebook": one["notebook"],
+            "measurement": one["label"],
+            "seconds per image": one["seconds"] / max(1, one["images"]),
+            "times faster": one["times_faster"],
+            "peak memory (GB)": one["peak_memory"] and one["peak_memory"] / 1e9,
+        }
+        for content in (json.loads(path.read_text(encoding="utf-8")) for path in files)
+        for one in content["measurements"]
+    )
+
+
+def tabulate_road(folder: Path = RESULTS) -> str:
+    """Write the README's table: a row for each file, from the slowest picture to the fastest.
+
+    Raises:
+        FileNotFoundError: there is no file yet.
+
+    Example:
+        >>> print(tabulate_road().splitlines()[0])
+        | machine | model | the walkthrough's baseline | its recipe | ... | all together |
+    """
+    lines = [["machine", "model", *ROAD.values()], ["---"] * (2 + len(ROAD))]
+    road = read_results(folder).query("measurement in @ROAD")
+    for (machine, model), rows in road.groupby(["machine", "model"], sort=False):
+        cells = {row["measurement"]: _cell(row) for row in rows.to_dict("records")}
+        lines.append([machine, model, *(cells.get(label, "") for label in ROAD)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cell(row: dict[str, Any]) -> str:
+    seconds, ratio = row["seconds per image"], row["times faster"]
+    measured = ratio is not None and not math.isnan(ratio)
+    return f"{seconds:.2f} s" + (f" ({ratio:.1f})" if measured else "")
+
+
+def with_table(text: str, table: str) -> str:
+    """Put a table between the two comments of a text that mark its place.
+
+    Example:
+        >>> with_table("<!-- results -->old<!-- end of results -->", "new")
+        '<!-- results -->\\nnew\\n<!-- end of results -->'
+    """
+    place = re.compile("(?<=<!-- results -->).*(?=<!-- end of results -->)", re.DOTALL)
+    return place.sub(lambda _: f"\n{table}\n", text)
 
 
 def main() -> None:
-    """Run the notebooks that measure, write this machine's file, print its table."""
+    """Run the notebooks that measure, write this machine's file and the README's table of all."""
     parser = argparse.ArgumentParser("python -m helpers.benchmark", description=__doc__)
     parser.add_argument("--model", default="tiny-portraits", help="a name of MODELS")
     model = parser.parse_args().model
-    notebooks = [ROOT / "notebooks" / f"{name}.ipynb" for name in MEASURED]
-    path = write_results(model, run_notebooks(model, notebooks))
+    figures = []
+    for name in MEASURED:  # what one has measured is kept if the next one fails
+        figures += run_notebooks(model, [ROOT / "notebooks" / f"{name}.ipynb"])
+        path = write_results(model, figures)
+    README.write_text(with_table(README.read_text("utf-8"), tabulate_road()), "utf-8")
     table = read_results().query("model == @model").drop(columns="model")
     print(f"Written: {path.relative_to(ROOT)}\n", table.round(3).to_string(index=False), sep="\n")
 

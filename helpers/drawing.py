@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from helpers.inputs import cut_words, make_generators, unknown_words
-from helpers.loading import identify, use_scheduler
+from helpers.loading import MODELS, identify, use_scheduler
 from helpers.settings import Settings
 from helpers.timing import PACKAGES
 
@@ -182,7 +182,7 @@ def to_code(settings: Settings, pipeline: DiffusionPipeline) -> str:
 
     Returns:
         Code that leaves the picture in `image`. A model on this machine is named by its folder as
-        seen from the working directory.
+        seen from the working directory. Where diffusers alone cannot load it, a comment says so.
 
     Example:
         >>> from helpers import load_pipeline
@@ -193,6 +193,9 @@ def to_code(settings: Settings, pipeline: DiffusionPipeline) -> str:
     """
     if not pipeline.name_or_path:
         return "# The pipeline was not loaded from anywhere that code could name.\n"
+    if settings.model in MODELS and MODELS[settings.model].random_weights:
+        where = f"device={pipeline.device.type!r}, dtype={settings.dtype!r}"
+        return f"# Random weights: helpers.load_pipeline({settings.model!r}, {where}) draws them.\n"
     source = [_source(pipeline), f"dtype=torch.{settings.dtype}", "use_safetensors=True"]
     if settings.revision:
         source.append(f"revision={settings.revision!r}")

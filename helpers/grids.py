@@ -78,6 +78,8 @@ def xy_grid(
 ) -> Image.Image:
     """Draw a picture for each pair of values of two settings, and lay them out with their axes.
 
+    A sentence is printed if some of them are black (see `explain_black`).
+
     Args:
         pipeline: called with the settings by name; it returns an object with `.images`.
         x, y: a name and its values. The name is that of an argument of the pipeline, or "seed", or
@@ -264,6 +266,7 @@ def _report_progress(done: int, count: int, seconds: float) -> None:
 
 def _frame(images: list[Image.Image], x: Axis, y: Axis, settings: set[str]) -> Image.Image:
     """Set the values of x above a grid of pictures, and those of y to the left of it."""
+    explain_black(images)
     width, height = (max(sides) for sides in zip(*(image.size for image in images), strict=True))
     labels = [
         [f"{name.replace('_', ' ')} {value}" if name in settings else value for value in values]

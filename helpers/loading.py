@@ -97,7 +97,7 @@ MODELS: dict[str, Model] = {
             licence="Apache-2.0",
             download="nothing: configs embedded, weights drawn at random",
             judge="tiny-judge",
-            description="Stable Diffusion 1.5's exact architecture with random weights: "
+            description="Stable Diffusion 1.5's exact architecture with random weights; "
             "its pictures are noise, its timings and memory are real.",
             random_weights=True,
         ),
@@ -124,6 +124,8 @@ def load_pipeline(
     scheduler: str | type[SchedulerMixin] | None = None,
 ) -> DiffusionPipeline:
     """Load a pipeline from safetensors files and move it to the device.
+
+    For a model with random weights a sentence is printed, once, that says what they are good for.
 
     Args:
         model: a name of `MODELS`, an id on the Hub ("owner/name"), or a local folder.
@@ -154,8 +156,13 @@ def load_pipeline(
     from diffusers import DiffusionPipeline
 
     folder = _find_folder(model)
-    if str(model) in MODELS and MODELS[str(model)].random_weights:
+    row = MODELS.get(str(model))
+    if row and row.random_weights:
+        _say_once(f"{row.name}: {row.description}")
+        if device.type == "cpu":
+            _say_once(f"On a CPU, {row.name} can take minutes for a picture of 20 steps.")
         pipeline = draw_weights(empty_pipeline(folder, dtype), device)
+        pipeline.register_to_config(_name_or_path=folder)  # as from_pretrained does
     else:
         _check_folder(folder, Path(model).name)
         pipeline = DiffusionPipeline.from_pretrained(
@@ -514,6 +521,12 @@ def _say_what_is_fetched(model: Model, revision: str | None) -> None:
             f"{model.name}: {model.download}, is kept in {constants.HF_HUB_CACHE}. Its licence is "
             f"{model.licence}: read on {constants.ENDPOINT}/{model.id} what it allows."
         )
+
+
+@lru_cache
+def _say_once(sentence: str) -> None:
+    """Print a sentence, unless this process has done so before."""
+    print(sentence)
 
 
 def _find_weights(name: str | Path, offline: str) -> Path:

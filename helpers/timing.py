@@ -41,6 +41,7 @@ class Measurement:
     spread: float  # seconds between the fastest and the slowest run
     peak_memory: int | None = None  # bytes of GPU memory, weights included; None if not on CUDA
     num_inference_steps: int | None = None
+    times_faster: float | None = None  # an image, than the call that took turns with this one
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -71,6 +72,8 @@ class Measurement:
             parts.append(f"{len(self.images)} images at once")
         if self.steps_per_second:
             parts.append(f"{self.steps_per_second:.1f} steps/s")
+        if self.times_faster:
+            parts.append(f"{self.times_faster:.2f} times as fast as the call beside it")
         if self.peak_memory:
             parts.append(f"{self.peak_memory / 1e9:.2f} GB at most")
         if self.device:
@@ -92,8 +95,12 @@ def measure(
     warmup: int = 1,
     repeats: int = 3,
     num_inference_steps: int | None = None,
+    beside: Callable[[], Any] | None = None,
 ) -> Measurement:
     """Time a call, waiting for the device each time, and take the median of the runs.
+
+    Two calls that are measured one after the other may meet a machine that has slowed down in
+    between. Give the one as `beside`, and they take turns: whatever slows one run slows the next.
 
     Args:
         fn: called without arguments; it may return an object with `.images`, a list, or anything.
@@ -102,6 +109,8 @@ def measure(
         warmup: runs that are not timed, for caches and compilers to settle.
         repeats: runs that are timed.
         num_inference_steps: the steps of one call, for steps per second.
+        beside: a call to compare with. `times_faster` is the median of the ratios, turn by turn,
+            of the seconds per image; and as both are in memory, there is no `peak_memory`.
 
     Raises:
         ValueError: there is no timed run, or a negative number of others.
@@ -110,6 +119,8 @@ def measure(
         >>> measurement = measure(lambda: [sum(range(1000))] * 4, label="sums", repeats=5)
         >>> measurement.label, len(measurement.images), measurement.seconds > 0
         ('sums', 4, True)
+        >>> measure(lambda: [1] * 8, beside=lambda: [1]).times_faster > 0  # an image
+        True
     """
     if repeats < 1 or warmup < 0:
         raise ValueError(f"Timing needs repeats >= 1 and warmup >= 0, not {repeats} and {warmup}.")
@@ -119,16 +130,17 @@ def measure(
         torch.cuda.reset_peak_memory_stats()
     memory_before = torch.cuda.memory_allocated() if on_cuda else 0
 
-    images: list[Any] | None = None
-    runs = []
+    images: list[Any] = []
+    runs, ratios = [], []
     disable = bool(os.environ.get("CI"))
-    for _ in tqdm(range(warmup + repeats), desc=label or "runs", leave=False, disable=disable):
-        _synchronize()
-        start = time.perf_counter()
-        result = fn()
-        _synchronize()
-        runs.append(time.perf_counter() - start)
-        images = _images_of(result) if images is None else images
+    for turn in tqdm(range(warmup + repeats), desc=label or "runs", leave=False, disable=disable):
+        seconds, drawn = _time(fn)
+        runs.append(seconds)
+        images = images if turn else drawn
+        if beside is not None:
+            others, drawn_beside = _time(beside)
+            share = max(1, len(drawn)) / max(1, len(drawn_beside))
+            ratios.append(share * others / seconds)
     timed = runs[warmup:]
 
     # A call that took no GPU memory at all ran elsewhere, whatever else the machine has.
@@ -139,8 +151,9 @@ def measure(
         images=images,
         seconds=median(timed),
         spread=max(timed) - min(timed),
-        peak_memory=peak if used_cuda else None,
+        peak_memory=peak if used_cuda and beside is None else None,
         num_inference_steps=num_inference_steps,
+        times_faster=median(ratios[warmup:]) if ratios else None,
         device=_device_name(used_cuda),
         versions={name: metadata.version(name) for name in PACKAGES},
     )
@@ -151,12 +164,12 @@ def measure(
 
 
 def compare(measurements: Sequence[Measurement]) -> pandas.DataFrame:
-    """Set measurements side by side, each against the first.
+    """Set measurements side by side, each against the first, or the call that took turns with it.
 
     Returns:
-        A row for each measurement, by label: images, seconds per image, times faster than the
-        first, spread in seconds of a call, steps per second, peak memory in GB; without the
-        columns that none of them has.
+        A row for each measurement, by label: images, seconds per image, times faster, spread in
+        seconds of a call, steps per second, peak memory in GB; without the columns that none of
+        them has.
 
     Raises:
         ValueError: there is nothing to compare.
@@ -170,12 +183,11 @@ def compare(measurements: Sequence[Measurement]) -> pandas.DataFrame:
     import pandas
 
     _check_some(measurements)
-    first = measurements[0].seconds_per_image
     rows = [
         {
             "images": max(1, len(one.images)),
             "seconds per image": one.seconds_per_image,
-            "times faster": first / one.seconds_per_image,
+            "times faster": _times_faster(one, measurements[0]),
             "spread (s)": one.spread,
             "steps per second": one.steps_per_second,
             "peak memory (GB)": one.peak_memory and one.peak_memory / 1e9,
@@ -236,7 +248,7 @@ def describe(measurements: Sequence[Measurement]) -> str:
     first, *others = measurements
     parts = [f"{first.label} {first.seconds_per_image:.3f}"]
     for one in others:
-        ratio = first.seconds_per_image / one.seconds_per_image
+        ratio = _times_faster(one, first)
         parts.append(f"{one.label} {one.seconds_per_image:.3f} ({ratio:.1f} times as fast)")
     return f"Bar chart of seconds per image: {'; '.join(parts)}."
 
@@ -244,6 +256,19 @@ def describe(measurements: Sequence[Measurement]) -> str:
 def _check_some(measurements: Sequence[Measurement]) -> None:
     if not measurements:
         raise ValueError("There is nothing to compare: give at least one Measurement.")
+
+
+def _times_faster(one: Measurement, first: Measurement) -> float:
+    return one.times_faster or first.seconds_per_image / one.seconds_per_image
+
+
+def _time(call: Callable[[], Any]) -> tuple[float, list[Any]]:
+    """The seconds of a call on an idle device, and the images that it returned."""
+    _synchronize()
+    start = time.perf_counter()
+    result = call()
+    _synchronize()
+    return time.perf_counter() - start, _images_of(result)
 
 
 def _images_of(result: object) -> list[Any]:

@@ -1,8 +1,10 @@
 """The embedded models, loaded once for all tests."""
 
+from dataclasses import replace
+
 import pytest
 
-from helpers import load_judge, load_pipeline
+from helpers import MODELS, load_judge, load_pipeline
 
 
 def pytest_addoption(parser):
@@ -26,6 +28,15 @@ def pipeline(embedded):
 def full_size():
     """Stable Diffusion 1.5's architecture: 4.3 GB of random weights."""
     return load_pipeline("sd15-shape", device="cpu", dtype="float32")
+
+
+@pytest.fixture
+def tiny_shape(monkeypatch):
+    """The name of a row whose random weights are soon drawn: the embedded model's architecture."""
+    row = replace(MODELS["sd15-shape"], name="tiny-shape", id=MODELS["tiny-portraits"].id)
+    monkeypatch.delitem(MODELS, "tiny-portraits")  # a folder belongs to one row
+    monkeypatch.setitem(MODELS, row.name, row)
+    return row.name
 
 
 @pytest.fixture(scope="session")

@@ -250,6 +250,17 @@ def test_a_pipeline_that_was_not_loaded_has_no_code_and_can_be_described(pipelin
     assert to_code(settings, own).startswith("# The pipeline was not loaded from anywhere")
 
 
+def test_settings_lead_back_to_random_weights(tiny_shape):
+    drawn = loading.load_pipeline(tiny_shape, device="cpu", dtype="float32")
+    settings = settings_for(drawn)
+    again = loading.load_pipeline(settings.model, device="cpu", dtype=settings.dtype)
+    assert differences(settings, again) == ""
+    assert to_code(settings, drawn) == (
+        "# Random weights: helpers.load_pipeline('tiny-shape', device='cpu', dtype='float32') "
+        "draws them.\n"
+    )
+
+
 # Differences
 
 

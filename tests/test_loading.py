@@ -534,6 +534,20 @@ def test_no_weight_is_made_in_another_dtype_first():
     assert size <= made.bytes < 1.1 * size  # one empty weight on the meta device counts too
 
 
+def test_random_weights_say_once_what_they_are_good_for(tiny_shape, capsys):
+    loading._say_once.cache_clear()
+    for _ in range(2):
+        load_pipeline(tiny_shape, device="cpu")
+    described, slow = capsys.readouterr().out.splitlines()
+    assert described == f"tiny-shape: {MODELS[tiny_shape].description}"
+    assert "On a CPU, tiny-shape can take minutes" in slow
+
+
+def test_random_weights_carry_the_name_of_their_row(tiny_shape):
+    pipeline = load_pipeline(tiny_shape, device="cpu")
+    assert loading.identify(pipeline) == (tiny_shape, None)
+
+
 def test_its_pictures_are_noise_and_nothing_comes_near_float16s_limit(full_size):
     largest = []
 

@@ -49,6 +49,25 @@ def test_the_call_is_made_as_often_as_asked(clock):
     assert len(calls) == 1 + 4
 
 
+def test_two_calls_take_turns_and_their_ratio_is_the_median_of_the_turns(clock):
+    clock(100, 100, 1, 2, 1, 6, 10, 40)
+    calls = []
+    measurement = measure(lambda: calls.append("this"), beside=lambda: calls.append("other"))
+    assert calls == ["this", "other"] * 4
+    assert (measurement.seconds, measurement.times_faster) == (1, 4)
+    assert "4.00 times as fast as the call beside it" in str(measurement)
+
+
+def test_the_ratio_of_two_calls_is_of_their_images(clock):
+    clock(2, 1)
+    turns = {"warmup": 0, "repeats": 1}
+    assert measure(lambda: [0] * 8, beside=lambda: [0] * 2, **turns).times_faster == 2
+
+
+def test_without_another_call_there_is_no_ratio():
+    assert measure(lambda: None).times_faster is None
+
+
 @pytest.mark.parametrize("arguments", [{"repeats": 0}, {"warmup": -1}])
 def test_no_run_to_time(arguments):
     with pytest.raises(ValueError, match="Timing needs repeats"):
@@ -131,6 +150,12 @@ def test_a_call_that_leaves_the_gpu_alone_ran_on_the_cpu(monkeypatch):
     assert measurement.peak_memory is None
 
 
+def test_two_calls_have_no_peak_of_their_own(monkeypatch):
+    fake_cuda(monkeypatch, [], peak=5000)
+    measurement = measure(lambda: None, beside=lambda: None)
+    assert (measurement.device, measurement.peak_memory) == ("Tesla T4", None)
+
+
 def test_rubbish_of_earlier_cells_is_collected_before_the_peak_is_reset(monkeypatch):
     events = []
     fake_cuda(monkeypatch, events, peak=5000)
@@ -184,6 +209,12 @@ def test_compare_sets_ratios_against_the_first():
     assert list(table["times faster"]) == [1.0, 4.0]
     assert list(table["images"]) == [1, 4]
     assert table["peak memory (GB)"][BATCH.label] == 3.0
+
+
+def test_a_ratio_measured_turn_by_turn_comes_before_that_of_two_medians():
+    beside = dataclasses.replace(BATCH, times_faster=5.0)
+    assert list(compare([SLOW, beside])["times faster"]) == [1.0, 5.0]
+    assert "(5.0 times as fast)" in describe([SLOW, beside])
 
 
 def test_compare_leaves_out_what_nobody_measured():

@@ -99,6 +99,14 @@ def test_what_was_made_with_other_settings_is_not_taken(recorder):
     assert len(made) == len(recorder.calls) == 12
 
 
+def test_black_pictures_are_explained_once_a_grid(recorder, capsys):
+    xy_grid(recorder, ("seed", [0, 1]), ("num_inference_steps", [0, 5]), guidance_scale=0)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("Picture 1 of 4 is black: ")
+    xy_grid(recorder, STEPS, SEEDS)
+    assert "black" not in capsys.readouterr().out
+
+
 # Words of the prompt
 
 
