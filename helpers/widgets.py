@@ -257,13 +257,16 @@ class Playground(ipywidgets.VBox):
             choose(state, index)
 
     def _load_upload(self, change: dict[str, Any]) -> None:
-        for file in change["new"]:
+        files = change["new"]
+        # a dict in ipywidgets 7, which Colab keeps; a tuple since
+        for file in files.values() if isinstance(files, dict) else files:
             try:
                 self.load(io.BytesIO(file["content"]))
             except ValueError as error:
                 with self._change() as state:
                     state.message = str(error)
-        self._view.upload.value = ()  # so that the same file can be loaded again
+        # emptied, so that the same file can be loaded again
+        self._view.upload.set_trait("value", type(files)())
 
     def _take_notice(self) -> None:
         try:

@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 import pytest
+import traitlets
 from endurance import endure
 from PIL import Image
 
@@ -444,6 +445,23 @@ def test_an_uploaded_picture_is_made_again_and_the_upload_is_ready_for_the_next(
     upload(play, play.results[0].png)
     assert play.results[1].png == play.results[0].png
     assert play._view.upload.value == ()
+
+
+class UploadOf7(traitlets.HasTraits):
+    """What a file upload is to Python in ipywidgets 7, which Colab keeps."""
+
+    value = traitlets.Dict(read_only=True)
+
+
+def test_a_picture_uploaded_in_colab_is_made_again(play, monkeypatch):
+    draw(play)
+    monkeypatch.setattr(play._view, "upload", UploadOf7())
+    play._view.upload.observe(play._load_upload, "value")
+    file = {"metadata": {"name": "file.png"}, "content": play.results[0].png}
+    play._view.upload.set_trait("value", {"file.png": file})
+    play.wait(60)
+    assert play.results[1].png == play.results[0].png
+    assert play._view.upload.value == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n"])
