@@ -85,9 +85,19 @@ MODELS: dict[str, Model] = {
                 "The model of the documented walkthrough, in the mirror that was adopted when "
                 "runwayml took its own copy off the Hub in August 2024."
             ),
-            earlier="CompVis/stable-diffusion-v1-4",
+            earlier="stable-diffusion-v1-4",
             vae="stabilityai/sd-vae-ft-mse",
             few_steps="latent-consistency/lcm-lora-sdv1-5",
+            shape="sd15-shape",
+        ),
+        Model(
+            name="stable-diffusion-v1-4",
+            id="CompVis/stable-diffusion-v1-4",
+            revision="133a221b8aa7292a167afc5127cb63fb5005638b",
+            licence="CreativeML OpenRAIL-M",
+            download="5.5 GB, from the Hub",
+            judge="openai/clip-vit-large-patch14",
+            description="The checkpoint before it, still where its makers put it.",
             shape="sd15-shape",
         ),
         Model(

@@ -12,6 +12,7 @@ from transformers import CLIPConfig, CLIPImageProcessor
 from helpers import MODELS, MODELS_FOLDER
 
 SD = MODELS["stable-diffusion-v1-5"]
+EARLIER = MODELS[SD.earlier]
 TINY = MODELS_FOLDER / "tiny-portraits"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 LOAD = "pipeline = load_pipeline({!r}, device='cpu', dtype='float32')"
@@ -69,7 +70,7 @@ def server(tmp_path_factory):
         file.rename(file.with_suffix(".bin"))
     repositories = {
         SD.id: copy(TINY, shelf / "pipeline"),
-        SD.earlier: TINY,
+        EARLIER.id: TINY,
         SD.vae: copy(TINY / "vae", shelf / "vae", BESIDE[SD.vae]),
         SD.judge: copy(MODELS_FOLDER / "tiny-judge", shelf / "judge", BESIDE[SD.judge]),
         "some/brief": TINY,
@@ -80,7 +81,8 @@ def server(tmp_path_factory):
     add_safety_checker(repositories[SD.id])
     for name in BESIDE[SD.id]:
         (repositories[SD.id] / name).write_bytes(b"not needed")
-    with Hub(repositories, revisions={SD.id: SD.revision}, gated={"some/gated"}) as server:
+    revisions = {model.id: model.revision for model in (SD, EARLIER)}
+    with Hub(repositories, revisions=revisions, gated={"some/gated"}) as server:
         yield server
 
 
@@ -148,6 +150,13 @@ def test_a_second_load_asks_for_no_file_and_says_nothing(hub, reader):
     assert hub.requests == [f"GET /api/models/{SD.id}/revision/{SD.revision}"]
 
 
+def test_the_checkpoint_before_it_shows_its_licence_too(hub, reader):
+    reader.forget(EARLIER.id)
+    loaded = reader.run(LOAD.format(SD.earlier))
+    assert loaded.error == ""
+    assert f"Its licence is {EARLIER.licence}" in loaded.printed
+
+
 @pytest.mark.parametrize(("hub_id", "code"), [(SD.vae, USE_VAE), (SD.judge, LOAD_JUDGE)])
 def test_an_autoencoder_and_a_judge_come_from_the_hub_and_then_the_cache(hub, reader, hub_id, code):
     reader.forget(hub_id)
@@ -202,7 +211,7 @@ def test_the_safety_checker_stays_and_its_black_picture_is_explained(hub, reader
 
 
 def test_a_connection_that_breaks_once_is_taken_up_where_it_broke(hub, reader):
-    reader.forget(SD.earlier)
+    reader.forget(EARLIER.id)
     hub.stumbles_at = UNET
     assert reader.run(LOAD.format(SD.earlier)).error == ""
     assert sum(request.endswith(UNET) and "GET" in request for request in hub.requests) == 2
@@ -212,12 +221,12 @@ def test_a_connection_that_breaks_once_is_taken_up_where_it_broke(hub, reader):
 
 def test_a_download_that_breaks_off_says_so_and_is_finished_later(hub, reader):
     load = LOAD.format(SD.earlier)
-    reader.forget(SD.earlier)
+    reader.forget(EARLIER.id)
     hub.breaks_at = UNET
     for _ in range(2):  # the second time, the Hub is gone from the start
         broken = reader.run(load)
         assert broken.error.startswith("ConnectionError: The Hub is out of reach (ConnectError)")
-        assert f"'{SD.earlier}' is not in the cache, or not as a whole" in broken.error
+        assert f"'{EARLIER.id}' is not in the cache, or not as a whole" in broken.error
         assert "files that have arrived are kept" in broken.error
     hub.breaks_at = None
     hub.requests.clear()
