@@ -20,7 +20,7 @@ STAGES = {
     "autoencoder": (60, 6, 0.02),
     "denoiser": (180, 12, 0.01),
     "decoder": (30, 4, 0.003),
-    "few-steps": (60, 5, 0.006),
+    "few-steps": (100, 8, 0.006),
 }
 
 
