@@ -97,7 +97,7 @@ MODELS: dict[str, Model] = {
             licence="CreativeML OpenRAIL-M",
             download="5.5 GB, from the Hub",
             judge="openai/clip-vit-large-patch14",
-            description="The checkpoint before it, still where its makers put it.",
+            description="The checkpoint before v1-5, from its makers.",
             shape="sd15-shape",
         ),
         Model(
