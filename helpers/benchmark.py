@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import re
 import tempfile
@@ -142,18 +141,18 @@ def tabulate_road(folder: Path = RESULTS) -> str:
         >>> print(tabulate_road().splitlines()[0])
         | machine | model | the walkthrough's baseline | its recipe | ... | all together |
     """
+    import pandas
+
     lines = [["machine", "model", *ROAD.values()], ["---"] * (2 + len(ROAD))]
     road = read_results(folder).query("measurement in @ROAD")
     for (machine, model), rows in road.groupby(["machine", "model"], sort=False):
-        cells = {row["measurement"]: _cell(row) for row in rows.to_dict("records")}
+        cells = {}
+        for row in rows.to_dict("records"):
+            ratio = row["times faster"]
+            beside = f" ({ratio:.1f})" if pandas.notna(ratio) else ""
+            cells[row["measurement"]] = f"{row['seconds per image']:.2f} s{beside}"
         lines.append([machine, model, *(cells.get(label, "") for label in ROAD)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _cell(row: dict[str, Any]) -> str:
-    seconds, ratio = row["seconds per image"], row["times faster"]
-    measured = ratio is not None and not math.isnan(ratio)
-    return f"{seconds:.2f} s" + (f" ({ratio:.1f})" if measured else "")
 
 
 def with_table(text: str, table: str) -> str:

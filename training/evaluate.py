@@ -225,7 +225,7 @@ pipeline_tag: text-to-image
 
 A complete miniature of Stable Diffusion 1.x (CLIP tokenizer and text encoder, AutoencoderKL,
 UNet2DConditionModel, PNDMScheduler with SD1.5's own settings) that draws portraits of invented
-storybook characters, 128x128 pixels, in under a second on a laptop's CPU. Stock diffusers loads it:
+storybook characters, 128x128 pixels, in about a second on two CPU cores. Stock diffusers loads it:
 
 ```python
 from diffusers import DiffusionPipeline
