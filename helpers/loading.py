@@ -282,8 +282,9 @@ def use_scheduler(
             raise ValueError(f"{name} has no setting {setting!r}. {_nearest(setting, settings)}")
     try:
         new = compatibles[name].from_config(pipeline.scheduler.config, **config_changes)
-    except NotImplementedError as error:  # a value that diffusers does not know
-        raise ValueError(f"{name} cannot be made with {config_changes}: {error}") from error
+    except Exception as error:  # some schedulers check a value, others fail on it
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"{name} cannot be made with {config_changes}: {why}") from error
     pipeline.scheduler = new
     return pipeline
 

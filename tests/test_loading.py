@@ -388,6 +388,12 @@ def test_load_pipeline_takes_a_scheduler():
         (diffusers.DDIMScheduler(), {}, r"'DDIMScheduler\(\)' is not.*Nearest: DDIMScheduler"),
         ("DDIMScheduler", {"steps_ofset": 1}, "no setting 'steps_ofset'. Nearest: steps_offset"),
         ("DDIMScheduler", {"beta_schedule": "none"}, "cannot be made with .*'none'"),
+        ("DDIMScheduler", {"num_train_timesteps": "many"}, r"cannot be made with .*'many'[^\n]*$"),
+        (
+            "DPMSolverMultistepScheduler",
+            {"use_karras_sigmas": True, "use_exponential_sigmas": True},
+            "cannot be made with .*Only one of",
+        ),
     ],
 )
 def test_a_scheduler_that_does_not_fit_changes_nothing(pipeline, scheduler, changes, message):
