@@ -29,15 +29,16 @@ app: $(INSTALLED) ## Serve the playground alone, as a page (APP_FLAGS=--Voila.ip
 	@$(BIN)/voila notebooks/04_playground.ipynb --Voila.config_file_paths='["app"]' $(APP_FLAGS)
 
 screenshot: $(INSTALLED) ## Take the picture of the playground for the README, in Chromium
-	@$(BIN)/pytest -q tests/test_browser.py -k app_the_playground --screenshot docs/playground.png
+	@$(BIN)/pytest -q tests/widgets/test_browser.py -k app_the_playground --screenshot docs/playground.png
 
 test: lint ## Check everything: style, units, docstrings' examples, every notebook's outputs
 	@$(BIN)/pytest
 	@$(BIN)/pytest --nbval --nbval-current-env --durations=10 $(NOTEBOOKS)
 
-lint: $(INSTALLED) ## Check style, notebooks included
+lint: $(INSTALLED) ## Check style and types, notebooks included
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
 
 notebooks: $(INSTALLED) ## Run the notebooks again and store their outputs (NOTEBOOKS=... for one)
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
@@ -48,10 +49,10 @@ html: $(INSTALLED) ## Write the notebooks as web pages into build/html
 	@$(BIN)/jupyter nbconvert --to html --output-dir build/html $(NOTEBOOKS)
 
 badges: $(INSTALLED) ## Link README and notebooks to Colab, at the address in pyproject.toml
-	@$(BIN)/python helpers/colab.py
+	@$(BIN)/python tools/colab.py
 
 benchmark: $(INSTALLED) ## Measure this machine with the notebooks, into results/ (MODEL=sd15-shape)
-	@$(BIN)/python -m helpers.benchmark --model $(MODEL)
+	@$(BIN)/python -m tools.benchmark --model $(MODEL)
 
 model: $(INSTALLED) ## Train the embedded models from nothing (ARGS="--device cuda" and more)
 	@$(BIN)/python -m training $(ARGS)
@@ -60,7 +61,7 @@ evaluate: $(INSTALLED) ## Measure the embedded models and write their model card
 	@$(BIN)/python -m training.evaluate $(ARGS)
 
 clean: ## Remove what these commands made: .venv, build and caches
-	@rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	@rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt

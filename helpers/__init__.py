@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from helpers.convert import use_openvino
-from helpers.grids import explain_black, image_distance, image_grid, show, xy_grid
+from helpers.changes import use_few_steps, use_scheduler, use_vae
+from helpers.fast.openvino import use_openvino
+from helpers.forecast.memory import GPUS, Forecast, forecast_memory, what_fits
+from helpers.grids import explain_black, image_distance, image_grid, show
 from helpers.inputs import cut_words, get_inputs, make_generators, unknown_words
 from helpers.judge import (
     Judge,
@@ -12,32 +14,15 @@ from helpers.judge import (
     read_attributes,
     wanted_attributes,
 )
-from helpers.loading import (
-    MODELS,
-    MODELS_FOLDER,
-    Model,
-    load_pipeline,
-    pick_device,
-    pick_dtype,
-    use_few_steps,
-    use_scheduler,
-    use_vae,
-)
-from helpers.memory import (
-    GPUS,
-    Forecast,
-    PeakMemory,
-    forecast_memory,
-    free_memory,
-    largest_batch,
-    peak_memory,
-    what_fits,
-)
-from helpers.settings import Settings, read_settings, save_image
+from helpers.loading import load_pipeline, pick_device, pick_dtype
+from helpers.memory import PeakMemory, free_memory, largest_batch, peak_memory
+from helpers.models import MODELS, MODELS_FOLDER, Model
+from helpers.pictures.settings import Settings, read_settings, save_image
+from helpers.pictures.xy_grid import xy_grid
 from helpers.timing import Measurement, compare, describe, measure, plot_comparison
 
 if TYPE_CHECKING:
-    from helpers.widgets import playground
+    from helpers.widgets.player import playground
 
 __all__ = [
     "GPUS",
@@ -84,10 +69,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> Any:
     """Import the playground when it is asked for, so that all else works without ipywidgets."""
     if name == "playground":
-        from helpers.widgets import playground
+        from helpers.widgets.player import playground
 
         return playground
     raise AttributeError(f"module 'helpers' has no attribute {name!r}")

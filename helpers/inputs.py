@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from helpers.pipelines import StableDiffusion
 
 
 def make_generators(seeds: int | Iterable[int]) -> list[torch.Generator]:
@@ -82,7 +82,7 @@ def get_inputs(
     }
 
 
-def cut_words(prompt: str, pipeline: DiffusionPipeline) -> str:
+def cut_words(prompt: str, pipeline: StableDiffusion) -> str:
     """Return the end of a prompt that the pipeline will not read, "" if it reads it all.
 
     CLIP's text encoder takes 77 tokens, two of which mark the start and the end.
@@ -109,7 +109,7 @@ def cut_words(prompt: str, pipeline: DiffusionPipeline) -> str:
     return " ".join(prompt[start:].split())
 
 
-def unknown_words(prompt: str, pipeline: DiffusionPipeline) -> list[str]:
+def unknown_words(prompt: str, pipeline: StableDiffusion) -> list[str]:
     """Return the words that the pipeline's tokenizer has no token for, and reads in pieces.
 
     A small model that learned its tokens from its own captions has never seen such a word. A large

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from helpers import hub, loading
+from helpers.hub.fetching import fetch, pickle_only
+from helpers.loading import pick_device, quieten
+from helpers.models import MODELS_FOLDER
 
 if TYPE_CHECKING:
     import numpy
@@ -59,11 +61,11 @@ def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto"
         >>> list(judge.vocabulary)[:2]
         ['subject', 'age']
     """
-    place = loading.pick_device(device)
-    loading.quieten()
+    place = pick_device(device)
+    quieten()
     from transformers import AutoModel, CLIPProcessor
 
-    embedded = loading.MODELS_FOLDER / "tiny-judge"
+    embedded = MODELS_FOLDER / "tiny-judge"
     if judge != embedded.name and "/" not in judge:
         raise ValueError(
             f"{judge!r} is not a judge: use 'tiny-judge', which is embedded, or a CLIP model of "
@@ -190,9 +192,9 @@ def _download(hub_id: str) -> Path:
 
     files = ["*.json", "*.txt", "model.safetensors"]
     download = partial(snapshot_download, hub_id, allow_patterns=files)
-    folder = hub.fetch(hub_id, download, "load_judge('tiny-judge')")
+    folder = fetch(hub_id, download, "load_judge('tiny-judge')")
     if not (folder / "model.safetensors").is_file():
-        raise ValueError(hub.pickle_only(hub_id))
+        raise ValueError(pickle_only(hub_id))
     return folder
 
 

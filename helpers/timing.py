@@ -290,6 +290,6 @@ def _device_name(used_cuda: bool) -> str:
         return torch.cuda.get_device_name()
     if torch.backends.mps.is_available() and torch.mps.current_allocated_memory():
         return f"{platform.machine()} GPU (MPS)"
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     name = capabilities.get("cpu_name") or platform.processor() or platform.machine()
     return f"{name} (CPU, {torch.get_num_threads()} threads)"

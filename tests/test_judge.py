@@ -13,10 +13,10 @@ from PIL import Image
 import helpers.judge as judging
 from helpers import (
     MODELS,
+    MODELS_FOLDER,
     adherence,
     get_inputs,
     load_judge,
-    loading,
     read_attributes,
     wanted_attributes,
 )
@@ -230,7 +230,7 @@ def test_a_judge_that_the_hub_does_not_have(monkeypatch):
 def on_hub(monkeypatch, tmp_path):
     """A copy of the embedded judge, as the Hub's cache would hold it."""
     copy = tmp_path / "snapshot"
-    shutil.copytree(loading.MODELS_FOLDER / "tiny-judge", copy)
+    shutil.copytree(MODELS_FOLDER / "tiny-judge", copy)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **options: str(copy))
     return copy
 

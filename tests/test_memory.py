@@ -1,6 +1,5 @@
 """Memory: what is counted, what is found by trying, and how near the forecast comes to both."""
 
-import gc
 import json
 import subprocess
 import sys
@@ -9,22 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate import cpu_offload
-from diffusers.hooks import apply_group_offloading
 
 from helpers import (
-    GPUS,
-    Forecast,
     PeakMemory,
-    forecast_memory,
     free_memory,
     get_inputs,
     largest_batch,
     load_pipeline,
     memory,
     peak_memory,
-    what_fits,
 )
+from helpers.forecast.storages import LiveStorages
+from helpers.memory import _double_then_bisect, bytes_of, tensors_of
 
 ROOT = Path(__file__).parents[1]
 KB = 4000  # bytes of a thousand numbers
@@ -78,7 +73,7 @@ def test_a_tensor_that_dies_during_the_call_makes_room():
 
 
 def test_nothing_is_counted_after_the_mode():
-    with memory.LiveStorages() as storages:
+    with LiveStorages() as storages:
         kept = numbers()
     numbers(9)
     assert (storages.live, storages.peak) == (KB, KB)
@@ -102,8 +97,8 @@ def test_a_pipeline_takes_the_same_to_the_byte_each_time(pipeline):
 
 def test_weights_count_whole_with_the_pipeline_and_as_touched_without(pipeline):
     parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
-    weights = memory._size(memory._tensors(*parts))
-    encoder = memory._size(memory._tensors(pipeline.vae.encoder, pipeline.vae.quant_conv))
+    weights = bytes_of(tensors_of(*parts))
+    encoder = bytes_of(tensors_of(pipeline.vae.encoder, pipeline.vae.quant_conv))
     whole = peak_memory(lambda: draw(pipeline), pipeline).bytes
     touched = peak_memory(lambda: draw(pipeline)).bytes
     assert weights < whole
@@ -114,7 +109,7 @@ def test_weights_count_whole_with_the_pipeline_and_as_touched_without(pipeline):
 def test_the_count_agrees_with_pytorchs_own_allocator(tmp_path, attention):
     pipeline = set_up(load_pipeline(device="cpu", dtype="float32"), attention)
     parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
-    weights = memory._size(memory._tensors(*parts))
+    weights = bytes_of(tensors_of(*parts))
     counted = peak_memory(lambda: draw(pipeline, 4), pipeline).bytes - weights
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
@@ -166,7 +161,7 @@ def test_the_largest_is_found_by_doubling_and_bisecting(limit):
             return size <= holds
 
         expected = holds if limit is None else min(holds, limit)
-        assert memory._double_then_bisect(fits, limit) == expected
+        assert _double_then_bisect(fits, limit) == expected
         assert len(tried) == len(set(tried)) <= 12
         assert limit is None or max(tried) <= limit
 
@@ -263,7 +258,8 @@ def test_memory_refused_by_the_system_is_survived():
     result = run("""
 import resource, torch
 from pathlib import Path
-from helpers import get_inputs, largest_batch, load_pipeline, memory
+from helpers import get_inputs, largest_batch, load_pipeline
+from helpers.memory import is_out_of_memory
 
 pipeline = load_pipeline("tiny-portraits", device="cpu", dtype="float32")
 
@@ -277,7 +273,7 @@ resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
 try:
     torch.empty(2**40)
 except RuntimeError as error:
-    assert memory.is_out_of_memory(error), error
+    assert is_out_of_memory(error), error
 largest = largest_batch(pipeline, inputs, limit=256)
 later = largest // 2  # a size that has not been tried needs room for kernels of its own
 assert len(pipeline(**inputs(later)).images) == later
@@ -349,231 +345,3 @@ def test_memory_refused_by_cuda_is_survived():
         assert len(draw(pipeline, largest).images) == largest
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-
-
-# The forecast, held to a real run
-
-
-def assert_forecast(pipeline, model, batch_size=1, dtype="float32", height=None, width=None, **how):
-    """Within 5% of the whole, and the activations alone within 5%, which the weights would hide."""
-    set_up(pipeline, **how)
-    size = {"height": height, "width": width}
-    peak = peak_memory(lambda: draw(pipeline, batch_size, **size), pipeline).bytes
-    forecast = forecast_memory(model, batch_size=batch_size, dtype=dtype, **size, **how)
-    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
-    weights = memory._size(memory._tensors(*parts))
-    assert set(forecast.weights.values()) == {weights}
-    assert forecast.total == pytest.approx(peak, rel=0.05)
-    assert forecast.total - weights == pytest.approx(peak - weights, rel=0.05)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"batch_size": 4, "dtype": "bfloat16"},
-        {"batch_size": 8, "vae_slicing": True},
-        {"batch_size": 2, "attention": "classic", "height": 256, "width": 256},
-        {"batch_size": 2, "attention": "sliced", "height": 256, "width": 192},
-        {"vae_tiling": True, "height": 256, "width": 256},
-    ],
-    ids=str,
-)
-def test_the_forecast_is_near_what_the_embedded_model_takes(settings):
-    pipeline = load_pipeline(device="cpu", dtype=settings.get("dtype", "float32"))
-    assert_forecast(pipeline, "tiny-portraits", **settings)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"height": 256, "width": 256},
-        {"height": 128, "width": 256, "attention": "classic"},
-    ],
-    ids=str,
-)
-def test_the_forecast_is_near_what_stable_diffusions_architecture_takes(full_size, settings):
-    try:
-        assert_forecast(full_size, "sd15-shape", **settings)
-    finally:
-        full_size.disable_attention_slicing()  # back to the default processors
-        set_up(full_size)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-@pytest.mark.parametrize("attention", ["sdpa", "classic", "sliced"])
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_the_forecast_is_near_cudas_own_figure(attention, batch_size):
-    pipeline = set_up(load_pipeline("sd15-shape", device="cuda", dtype="float16"), attention)
-    draw(pipeline, batch_size)  # workspaces are made once
-    peak = peak_memory(lambda: draw(pipeline, batch_size), pipeline).bytes
-    forecast = forecast_memory("sd15-shape", batch_size=batch_size, attention=attention)
-    assert forecast.total == pytest.approx(peak, rel=0.1)
-
-
-# The forecast by itself
-
-
-def test_the_hubs_model_is_forecast_by_its_shape_without_the_hub():
-    hub, shape = (forecast_memory(name) for name in ("stable-diffusion-v1-5", "sd15-shape"))
-    assert (hub.weights, hub.activations) == (shape.weights, shape.activations)
-
-
-def test_a_folder_and_a_torch_dtype_are_taken():
-    folder = ROOT / "models" / "tiny-portraits"
-    by_folder = forecast_memory(folder, dtype=torch.bfloat16)
-    assert by_folder.total == forecast_memory("tiny-portraits", dtype="bfloat16").total
-
-
-def test_attention_costs_what_its_scores_take():
-    classic, sliced, sdpa = (
-        forecast_memory("sd15-shape", attention=attention).activations["UNet step"]
-        for attention in ("classic", "sliced", "sdpa")
-    )
-    scores = 2 * 8 * 4096**2 * 2  # images with guidance, heads, tokens squared, bytes of float16
-    assert classic > 2 * scores > sliced > sdpa
-
-
-def test_slicing_decodes_one_image_at_a_time_and_tiling_a_part_of_it():
-    one = forecast_memory("tiny-portraits").activations["VAE decode"]
-    four = forecast_memory("tiny-portraits", batch_size=4).activations["VAE decode"]
-    sliced = forecast_memory("tiny-portraits", batch_size=4, vae_slicing=True)
-    assert one < sliced.activations["VAE decode"] < four / 2
-    large = {"height": 256, "width": 256}
-    whole = forecast_memory("tiny-portraits", **large).activations["VAE decode"]
-    tiled = forecast_memory("tiny-portraits", **large, vae_tiling=True)
-    assert one < tiled.activations["VAE decode"] < whole / 2
-
-
-def test_offload_keeps_ever_less_on_the_device():
-    whole, model, group, sequential = (
-        forecast_memory("sd15-shape", offload=offload)
-        for offload in (None, "model", "group", "sequential")
-    )
-    assert whole.total > model.total > group.total > sequential.total
-    assert sum(model.weights.values()) == whole.weights["UNet step"]
-    activations = model.activations
-    assert activations == whole.activations
-    assert sequential.total == pytest.approx(max(activations.values()), rel=0.02)
-
-
-@pytest.mark.parametrize("name", ["unet", "vae", "text_encoder"])
-def test_groups_are_those_that_diffusers_moves(name):
-    module = getattr(load_pipeline(device="cpu", dtype="float32"), name)
-    ours = {part: size for part, size in memory._blocks(module).items() if size}
-    options = {"offload_type": "block_level", "num_blocks_per_group": 1}
-    device = torch.device("cpu")
-    apply_group_offloading(module, onload_device=device, offload_device=device, **options)
-    theirs = {}
-    for part in module.modules():
-        registry = getattr(part, "_diffusers_hook", None)
-        hook = registry and registry.get_hook("group_offloading")
-        if hook:
-            tensors = {*hook.group.parameters, *hook.group.buffers}
-            tensors |= {tensor for one in hook.group.modules for tensor in memory._tensors(one)}
-            theirs[part] = memory._size(tensors)
-    assert ours == {part: size for part, size in theirs.items() if size}
-
-
-@pytest.mark.parametrize("name", ["unet", "vae", "text_encoder"])
-def test_layers_are_those_that_accelerate_moves(name):
-    module = getattr(load_pipeline(device="cpu", dtype="float32"), name)
-    ours = {part for part, size in memory._layers(module).items() if size}
-    cpu_offload(module, torch.device("cpu"))
-    hooks = {part: getattr(part, "_hf_hook", None) for part in module.modules()}
-    theirs = {part for part, hook in hooks.items() if getattr(hook, "offload", False)}
-    assert ours == {part for part in theirs if list(part.parameters(recurse=False))}
-
-
-def test_a_forecast_shows_as_a_table_and_reads_as_a_sentence():
-    weights, activations = {"UNet step": 2 * 10**9, "b": 10**9}, {"UNet step": 10**9, "b": 10**9}
-    forecast = Forecast("<mine>", weights, activations)
-    assert forecast.total == 3 * 10**9
-    assert str(forecast) == "<mine>: 3.00 GB at most, in the UNet step"
-    table = forecast.table()
-    assert list(table) == ["weights (GB)", "activations (GB)", "peak (GB)"]
-    assert list(table.loc["b"]) == [1, 1, 2]
-    assert "UNet step" in forecast._repr_html_() and "<mine>" not in forecast._repr_html_()
-
-
-def test_settings_are_named_in_the_label():
-    settings = {"vae_slicing": True, "vae_tiling": True, "offload": "model", "width": 64}
-    forecast = forecast_memory("tiny-portraits", batch_size=2, **settings)
-    for part in ("tiny-portraits", "batch of 2", "64 x 128", "float16", "sdpa", "VAE slicing"):
-        assert part in forecast.label
-    assert "VAE tiling" in forecast.label and "model offload" in forecast.label
-
-
-BAD_SETTINGS = [
-    ({"batch_size": 0}, "batch of 0 draws nothing: use a batch_size of at least 1"),
-    ({"batch_size": -1}, "batch of -1 draws nothing"),
-    ({"height": -64}, "height of -64 cannot be drawn: use a multiple of 8"),
-    ({"height": 0}, "height of 0 cannot be drawn"),
-    ({"width": 100}, "width of 100 cannot be drawn: use a multiple of 8"),
-    ({"attention": "flash"}, "'flash' is no kind of attention: use one of 'sdpa', 'classic'"),
-    ({"offload": "disk"}, "'disk' is no kind of offload: use one of None, 'model', 'sequential'"),
-    ({"dtype": "half"}, "'half' is not a dtype to forecast: use float32, bfloat16, float16"),
-    ({"dtype": torch.int8}, "torch.int8 is not a dtype to forecast"),
-    ({"model": "sd15"}, "no Stable Diffusion 1.x under 'sd15': give a name of MODELS"),
-    ({"model": ROOT / "models"}, "no Stable Diffusion 1.x under"),
-    ({"model": ROOT / "models" / "tiny-judge"}, "no Stable Diffusion 1.x under"),
-]
-
-
-@pytest.mark.parametrize(("settings", "message"), BAD_SETTINGS, ids=lambda value: str(value)[:30])
-def test_a_setting_that_cannot_be_forecast(settings, message):
-    with pytest.raises(ValueError, match=message):
-        forecast_memory(**{"model": "tiny-portraits", **settings})
-
-
-# What fits
-
-
-@pytest.mark.parametrize("settings", [{}, {"attention": "sliced", "vae_slicing": True}], ids=str)
-def test_the_largest_batch_is_the_largest_whose_forecast_fits(settings):
-    budgets = {"small": 3.5, "large": 11.76}
-    table = what_fits("sd15-shape", gpus=budgets, **settings)
-    for name, gib in budgets.items():
-        size = int(table["largest batch"][name])
-        room = gib * 2**30 - memory.RESERVE
-        fits, fails = (
-            forecast_memory("sd15-shape", batch_size=batch, **settings).total
-            for batch in (size, size + 2)
-        )
-        assert fits <= room < fails
-
-
-def test_each_gpu_has_a_row_and_a_small_one_may_hold_nothing():
-    table = what_fits("sd15-shape", gpus={**GPUS, "tiny": 1.0})
-    assert list(table.index) == [*GPUS, "tiny"]
-    assert table["largest batch"]["tiny"] == 0
-    assert table["largest batch"].drop("tiny").min() > 0
-    assert table["memory (GB)"]["tiny"] == 2**30 / 1e9
-    by_memory = table.sort_values("memory (GB)")
-    assert by_memory["largest batch"].is_monotonic_increasing
-
-
-def test_a_budget_below_one_image():
-    with pytest.raises(ValueError, match=r"One image takes 2\.54 GB, more than .*: allow more, or"):
-        what_fits("sd15-shape", gpus={"mine": 2.0})
-
-
-def test_a_wrong_setting_is_refused_by_what_fits_too():
-    with pytest.raises(ValueError, match="'disk' is no kind of offload"):
-        what_fits("tiny-portraits", offload="disk")
-
-
-def test_a_refusal_leaves_the_pipeline_as_it_was(pipeline):
-    before = {name: id(part) for name, part in pipeline.components.items()}
-    attention = {name: id(one) for name, one in pipeline.unet.attn_processors.items()}
-    for call in (
-        lambda: largest_batch(pipeline, get_inputs, limit=0),
-        lambda: largest_batch(pipeline, lambda size: get_inputs(0), limit=1),
-        lambda: peak_memory(lambda: draw(pipeline, height=100, width=100), pipeline),
-    ):
-        with pytest.raises(ValueError):
-            call()
-    gc.collect()
-    assert {name: id(part) for name, part in pipeline.components.items()} == before
-    assert {name: id(one) for name, one in pipeline.unet.attn_processors.items()} == attention
-    assert len(draw(pipeline).images) == 1

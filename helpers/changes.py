@@ -1,0 +1,152 @@
+"""Change one part of a pipeline: each refuses what does not fit, and can be called again."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from helpers.hub.folders import find_weights
+from helpers.models import nearest
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
+
+    from helpers.pipelines import Pipeline, StableDiffusion
+
+AnyPipeline = TypeVar("AnyPipeline", bound="Pipeline")
+
+
+def use_scheduler(
+    pipeline: AnyPipeline, scheduler: str | type[SchedulerMixin], **config_changes: object
+) -> AnyPipeline:
+    """Replace the pipeline's scheduler by another, built from the present one's config.
+
+    Args:
+        pipeline: changed in place, and only if all goes well.
+        scheduler: one of `pipeline.scheduler.compatibles`, the class or its name.
+        config_changes: settings that differ from the config, such as `use_karras_sigmas=True`.
+
+    Returns:
+        The same pipeline.
+
+    Raises:
+        ValueError: the scheduler does not fit the pipeline, or has no such setting or value.
+
+    Source: diffusers, `SchedulerMixin.compatibles` and `ConfigMixin.from_config`.
+
+    Example:
+        >>> from helpers import load_pipeline
+        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
+        >>> pipeline = use_scheduler(pipeline, "DPMSolverMultistepScheduler")
+        >>> type(pipeline.scheduler).__name__
+        'DPMSolverMultistepScheduler'
+    """
+    compatibles = {choice.__name__: choice for choice in pipeline.scheduler.compatibles}
+    if isinstance(scheduler, str):
+        name = scheduler
+    else:  # a class has a name; an object, given by mistake, shows as a call
+        name = getattr(scheduler, "__name__", f"{type(scheduler).__name__}()")
+    if name not in compatibles:
+        raise ValueError(
+            f"{name!r} is not a scheduler that fits this pipeline. {nearest(name, compatibles)} "
+            "pipeline.scheduler.compatibles lists them all."
+        )
+    settings = inspect.signature(compatibles[name].__init__).parameters
+    for setting in config_changes:
+        if setting not in settings:
+            raise ValueError(f"{name} has no setting {setting!r}. {nearest(setting, settings)}")
+    try:
+        new = compatibles[name].from_config(pipeline.scheduler.config, **config_changes)
+    except Exception as error:  # some schedulers check a value, others fail on it
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"{name} cannot be made with {config_changes}: {why}") from error
+    pipeline.scheduler = new
+    return pipeline
+
+
+def use_vae(pipeline: StableDiffusion, vae: str | Path) -> StableDiffusion:
+    """Replace the pipeline's autoencoder by another of the same latents.
+
+    Args:
+        pipeline: changed in place, and only if all goes well.
+        vae: what `MODELS[name].vae` says, an id on the Hub, or a local folder.
+
+    Returns:
+        The same pipeline.
+
+    Raises:
+        ValueError: the autoencoder is unknown, has only pickle files, or its latents are of
+            another shape than those that the UNet makes.
+        ConnectionError: the Hub is out of reach.
+
+    Source: diffusers, `AutoencoderKL.from_pretrained`.
+
+    Example:
+        >>> from helpers import load_pipeline
+        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
+        >>> use_vae(pipeline, "tiny-portraits-vae-ft").vae.config.latent_channels
+        12
+    """
+    from diffusers import AutoencoderKL
+
+    folder = find_weights(vae, "use_vae(pipeline, 'tiny-portraits-vae-ft')")
+    new = AutoencoderKL.from_pretrained(folder, dtype=pipeline.vae.dtype, use_safetensors=True)
+    shapes = [
+        (part.config.latent_channels, 2 ** (len(part.config.block_out_channels) - 1))
+        for part in (new, pipeline.vae)
+    ]
+    if shapes[0] != shapes[1]:
+        said = [f"{channels} channels, {scale} times smaller" for channels, scale in shapes]
+        raise ValueError(
+            f"The latents of {Path(vae).name!r} ({said[0]}) are not those of this pipeline "
+            f"({said[1]}): use an autoencoder that was trained for the same model."
+        )
+    pipeline.vae = new.to(pipeline.device)
+    return pipeline
+
+
+def use_few_steps(pipeline: StableDiffusion, lora: str | Path) -> StableDiffusion:
+    """Add weights of consistency distillation, so that one to eight steps are enough.
+
+    Draw with `guidance_scale=1` from then on: the weights hold the guidance.
+
+    Args:
+        pipeline: changed in place, and only if all goes well: the UNet by the LoRA weights, which
+            are merged into its own, and the scheduler, which becomes `LCMScheduler`.
+        lora: what `MODELS[name].few_steps` says, an id on the Hub, or a local folder.
+
+    Returns:
+        The same pipeline.
+
+    Raises:
+        ValueError: the weights are unknown, only in pickle files, or made for another model.
+        ConnectionError: the Hub is out of reach.
+
+    Source: Luo et al. 2023, arXiv:2311.05556; diffusers, `load_lora_into_unet`.
+
+    Example:
+        >>> from helpers import load_pipeline
+        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
+        >>> pipeline = use_few_steps(pipeline, "tiny-portraits-lcm")
+        >>> pipeline("a knight", num_inference_steps=4, guidance_scale=1).images[0].size
+        (128, 128)
+    """
+    from diffusers import LCMScheduler
+
+    folder = find_weights(lora, "use_few_steps(pipeline, 'tiny-portraits-lcm')")
+    weights, alphas = pipeline.lora_state_dict(folder, unet_config=pipeline.unet.config)
+    try:
+        pipeline.load_lora_into_unet(weights, alphas, unet=pipeline.unet)
+        pipeline.fuse_lora()
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"The weights of {Path(lora).name!r} do not fit this UNet: use those that were made "
+            "for the same model."
+        ) from error
+    finally:
+        pipeline.unload_lora_weights()
+    known = inspect.signature(LCMScheduler.__init__).parameters
+    config = {key: value for key, value in pipeline.scheduler.config.items() if key in known}
+    pipeline.scheduler = LCMScheduler.from_config(config)
+    return pipeline

@@ -1,0 +1,96 @@
+"""A pipeline of a model's exact shape: from its configs alone, with no weights or random ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from helpers.models import MODELS_FOLDER
+
+if TYPE_CHECKING:
+    from helpers.pipelines import StableDiffusion
+
+
+def empty_pipeline(folder: Path, dtype: torch.dtype) -> StableDiffusion:
+    """Build a pipeline of Stable Diffusion 1.x from its configs alone, without any weights.
+
+    Args:
+        folder: in diffusers' layout; the tokenizer is the embedded model's, to give it some words.
+        dtype: what the weights are declared to be.
+
+    Returns:
+        The pipeline, its parameters on the meta device, where they take no memory.
+
+    Source: accelerate, `init_empty_weights`.
+
+    Example:
+        >>> pipeline = empty_pipeline(MODELS_FOLDER / "sd15-shape", torch.float16)
+        >>> f"{pipeline.unet.num_parameters() / 1e6:.1f} million", pipeline.unet.device
+        ('859.5 million', device(type='meta'))
+    """
+    from accelerate import init_empty_weights
+    from diffusers import (
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    with init_empty_weights():
+        text_config = CLIPTextConfig.from_pretrained(folder, subfolder="text_encoder")
+        parts = {"text_encoder": CLIPTextModel(text_config)}
+        for name, model_class in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
+            config = model_class.load_config(folder, subfolder=name)
+            parts[name] = model_class.from_config(config)
+    for part in parts.values():
+        # diffusers' own `to` gives notice of layers to keep in float32, of which these have none.
+        torch.nn.Module.to(part.eval().requires_grad_(False), dtype)
+    return StableDiffusionPipeline(
+        **parts,
+        tokenizer=CLIPTokenizer.from_pretrained(MODELS_FOLDER / "tiny-portraits/tokenizer"),
+        scheduler=PNDMScheduler.from_pretrained(folder, subfolder="scheduler"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def fill_with_random_weights(
+    pipeline: StableDiffusion, device: str | torch.device
+) -> StableDiffusion:
+    """Give an empty pipeline random weights, each made where and in the dtype it will be used.
+
+    A matrix or kernel is uniform within 1 / sqrt(inputs), which keeps what flows through the model
+    far below float16's limit; norms start as the identity. The seed is fixed: the same device gives
+    the same weights.
+
+    Args:
+        pipeline: what `empty_pipeline` returns; changed in place.
+        device: where the weights are to be.
+
+    Returns:
+        The same pipeline, on the device.
+
+    Source: He et al. 2015, as `torch.nn.Linear` and `torch.nn.Conv2d` use it.
+
+    Example:
+        >>> folder = MODELS_FOLDER / "tiny-portraits"
+        >>> pipeline = fill_with_random_weights(empty_pipeline(folder, torch.bfloat16), "cpu")
+        >>> pipeline.unet.dtype, pipeline.unet.device
+        (torch.bfloat16, device(type='cpu'))
+    """
+    generator = torch.Generator(device).manual_seed(0)
+    for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
+        for module in part.modules():
+            for name, empty in module.named_parameters(recurse=False):
+                weight = torch.empty_like(empty, device=device)
+                if weight.ndim > 1:
+                    bound = weight[0].numel() ** -0.5
+                    weight.uniform_(-bound, bound, generator=generator)
+                else:
+                    weight.fill_(name == "weight")  # of a norm; a bias is 0
+                setattr(module, name, torch.nn.Parameter(weight, requires_grad=False))
+    return pipeline.to(device)

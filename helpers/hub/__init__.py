@@ -1,0 +1,1 @@
+"""Where a model lies: fetched from the Hub, in its cache, or in a folder here."""

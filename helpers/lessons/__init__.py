@@ -1,0 +1,1 @@
+"""What the notebooks teach with: the published claims, the verdicts on them, the exercises."""

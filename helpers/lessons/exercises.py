@@ -1,0 +1,286 @@
+"""Check a reader's answers: each check tries the answer out and says what it found.
+
+Every check takes the answer first, `None` while the exercise is untouched, and returns a sentence
+that begins with "Right", "Not yet" or "Not tried yet". None of them knows the solution: they draw,
+forecast or read with what the reader gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from helpers.forecast.memory import forecast_memory
+from helpers.grids import image_distance
+from helpers.inputs import cut_words, make_generators
+from helpers.judge import Judge, adherence, read_attributes
+from helpers.memory import readable
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
+
+    from helpers.pipelines import StableDiffusion
+
+POINT = 0.01  # of adherence: less is not a loss
+SAME = 5.0  # of 255, between a picture in a batch and the picture alone (0.3 in bfloat16)
+
+
+def _checks(expected: type, called: str) -> Callable[[Callable[..., str]], Callable[..., str]]:
+    """Make a function a check: an answer that is missing or of another kind gets a sentence."""
+
+    def decorate(check: Callable[..., str]) -> Callable[..., str]:
+        @wraps(check)
+        def checked(answer: object, *args: object, **kwargs: object) -> str:
+            if answer is None:
+                return f"Not tried yet: put {called} in the place of None."
+            if not isinstance(answer, expected) or isinstance(answer, bool):
+                return f"Not yet: the answer is {called}, not {answer!r:.60}."
+            try:
+                return check(answer, *args, **kwargs)
+            except Exception as error:  # whatever the answer breaks, the page runs on
+                return f"Not yet: with this answer comes a {type(error).__name__}: {error}"
+
+        return checked
+
+    return decorate
+
+
+@_checks(int, "a number of steps")
+def fewest_steps(
+    answer: int, pipeline: StableDiffusion, prompts: Sequence[str], judge: Judge
+) -> str:
+    """Is this the fewest steps that keep the adherence of 20, within a point?
+
+    Args:
+        answer: a number of steps, below 20.
+        pipeline: with the scheduler in question.
+        prompts: what to draw, one picture each, with seeds from 0.
+        judge: reads the pictures.
+
+    Example:
+        >>> fewest_steps(None, None, [], None)
+        'Not tried yet: put a number of steps in the place of None.'
+    """
+
+    def found(steps: int) -> float:
+        generators = make_generators(range(len(prompts)))
+        images = pipeline(list(prompts), generator=generators, num_inference_steps=steps).images
+        return adherence(images, prompts, judge).stack().mean()
+
+    if not 1 < answer < 20:
+        return "Not yet: look between 2 and 19 steps."
+    bar, here = found(20), found(answer)
+    if here < bar - POINT:
+        return f"Not yet: the adherence is {here:.0%} with {answer} steps and {bar:.0%} with 20."
+    if any(found(steps) >= bar - POINT for steps in range(2, answer)):
+        return f"Not yet: {answer} steps are enough, but a smaller number is too."
+    return f"Right: {answer} steps keep the {bar:.0%}, and fewer lose some."
+
+
+@_checks(object, "a scheduler")
+def nearer_scheduler(
+    answer: SchedulerMixin,
+    pipeline: StableDiffusion,
+    prompts: Sequence[str],
+    converged: Sequence[Image.Image],
+) -> str:
+    """Does this scheduler, in 10 steps, come nearer to the converged pictures than the present one?
+
+    Args:
+        answer: a scheduler, made with `from_config`.
+        pipeline: with the scheduler to beat; it is given back as it was.
+        prompts: what was drawn, with seeds from 0.
+        converged: the pictures to come near to, one for each prompt.
+
+    Example:
+        >>> nearer_scheduler("Euler", None, [], [])
+        "Not yet: 'Euler' is not a scheduler; make one with from_config."
+    """
+    if not hasattr(answer, "set_timesteps"):
+        return f"Not yet: {answer!r:.60} is not a scheduler; make one with from_config."
+    present, away = pipeline.scheduler, []
+    try:
+        for pipeline.scheduler in (present, answer):
+            generators = make_generators(range(len(prompts)))
+            images = pipeline(list(prompts), generator=generators, num_inference_steps=10).images
+            pairs = zip(images, converged, strict=True)
+            away.append(sum(image_distance(a, b) for a, b in pairs) / len(images))
+    finally:
+        pipeline.scheduler = present
+    if away[1] >= away[0]:
+        return f"Not yet: it is {away[1]:.1f} away, the present one {away[0]:.1f}."
+    return f"Right: {away[1]:.1f} away in 10 steps, where the present one is {away[0]:.1f}."
+
+
+@_checks(Image.Image, "a picture")
+def image_of_batch(answer: Image.Image, batch: Sequence[Image.Image], index: int) -> str:
+    """Is this picture number `index` of the batch, drawn again?
+
+    Args:
+        answer: the picture, drawn alone.
+        batch: the pictures of the batch, of the same size.
+        index: which one was asked for, counted from 0.
+
+    Example:
+        >>> batch = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+        >>> image_of_batch(batch[1].copy(), batch, index=2)
+        'Not yet: that is image 1 of the batch. Image i has seed i, and the first is image 0.'
+        >>> image_of_batch(batch[2].copy(), batch, index=2)
+        'Right: image 2 came again, without the others.'
+    """
+    if answer is batch[index]:
+        return "Not yet: that is the batch's own picture; draw it again, alone."
+    distances = [image_distance(answer, image) for image in batch]
+    nearest = min(range(len(batch)), key=distances.__getitem__)
+    if distances[nearest] > SAME:
+        return (
+            "Not yet: it is none of the batch. Take the same prompt and number of steps, and a "
+            "generator with the seed that the image had."
+        )
+    if nearest != index:
+        return (
+            f"Not yet: that is image {nearest} of the batch. "
+            "Image i has seed i, and the first is image 0."
+        )
+    return f"Right: image {index} came again, without the others."
+
+
+@_checks(dict, "settings in a dict")
+def settings_that_fit(answer: dict[str, Any], model: str, batch_size: int, budget: float) -> str:
+    """Does a batch of this size fit into the budget with these settings?
+
+    Args:
+        answer: settings of `forecast_memory`, such as {"dtype": "float16"}.
+        model: what is to be drawn with.
+        batch_size: how many images at once.
+        budget: bytes.
+
+    Example:
+        >>> settings_that_fit({"dtype": "float32"}, "tiny-portraits", 4, budget=10**6)
+        'Not yet: it takes ... MB, with 1.0 MB to fill. Most goes to the ...'
+    """
+    forecast = forecast_memory(model, batch_size=batch_size, **answer)
+    if forecast.peak > budget:
+        part = max(forecast.peaks, key=forecast.peaks.__getitem__)
+        kind = "weights" if forecast.weights[part] > forecast.activations[part] else "activations"
+        return (
+            f"Not yet: it takes {readable(forecast.peak)}, with {readable(budget)} to fill. "
+            f"Most goes to the {kind} of the {part}."
+        )
+    return f"Right: a batch of {batch_size} takes {readable(forecast.peak)}."
+
+
+@_checks(int, "a batch size")
+def largest_that_fits(answer: int, model: str, budget: float, **options: Any) -> str:
+    """Is this the largest batch that fits into the budget?
+
+    Args:
+        answer: a batch size.
+        model: what is to be drawn with.
+        budget: bytes.
+        options: those of `forecast_memory`.
+
+    Example:
+        >>> largest_that_fits(1, "tiny-portraits", budget=10**9)
+        'Not yet: 1 fits, and so does 2.'
+    """
+    here, more = (
+        forecast_memory(model, batch_size=size, **options).peak for size in (answer, answer + 1)
+    )
+    if here > budget:
+        return f"Not yet: {answer} would take {readable(here)}, with {readable(budget)} to fill."
+    if more <= budget:
+        return f"Not yet: {answer} fits, and so does {answer + 1}."
+    return f"Right: {answer} takes {readable(here)}, and {answer + 1} would take {readable(more)}."
+
+
+@_checks(int, "a seed")
+def seed_that_shows(
+    answer: int,
+    pipeline: StableDiffusion,
+    prompt: str,
+    judge: Judge,
+    wanted: Mapping[str, str],
+    **settings: object,
+) -> str:
+    """Does the picture of this seed show what the prompt leaves open?
+
+    Args:
+        answer: a seed.
+        pipeline: draws it, with `settings`.
+        prompt: what is drawn.
+        judge: reads the picture.
+        wanted: the values that the judge should read, by attribute.
+
+    Example:
+        >>> seed_that_shows("seven", None, "", None, {})
+        "Not yet: the answer is a seed, not 'seven'."
+    """
+    image = pipeline(prompt, generator=make_generators(answer), **settings).images[0]
+    read = read_attributes([image], judge).iloc[0]
+    return _compare(read.to_dict(), wanted, f"seed {answer}")
+
+
+@_checks(str, "a prompt")
+def prompt_that_shows(
+    answer: str,
+    pipeline: StableDiffusion,
+    judge: Judge,
+    wanted: Mapping[str, str],
+    seeds: Sequence[int],
+    **settings: object,
+) -> str:
+    """Do most pictures of this prompt show all of these attributes?
+
+    Args:
+        answer: a prompt.
+        pipeline: draws it, with `settings`.
+        judge: reads the pictures.
+        wanted: the values that the judge should read, by attribute.
+        seeds: the seeds to draw it with.
+
+    Example:
+        >>> prompt_that_shows(7, None, None, {}, [])
+        'Not yet: the answer is a prompt, not 7.'
+    """
+    generators = make_generators(seeds)
+    images = pipeline([answer] * len(generators), generator=generators, **settings).images
+    read = read_attributes(images, judge)
+    hits = (read[list(wanted)] == list(wanted.values())).all(axis="columns").sum()
+    if 2 * hits > len(images):
+        return f"Right: {hits} of {len(images)} pictures show all of it."
+    usual = {attribute: read[attribute].mode()[0] for attribute in wanted}
+    return _compare(usual, wanted, "most pictures")
+
+
+@_checks(str, "some words")
+def word_that_was_cut(answer: str, pipeline: StableDiffusion, prompt: str) -> str:
+    """Did the pipeline never see these words of the prompt?
+
+    Args:
+        answer: words of the prompt.
+        pipeline: whose tokenizer decides.
+        prompt: a prompt that is longer than the text encoder reads.
+
+    Example:
+        >>> word_that_was_cut(None, None, "")
+        'Not tried yet: put some words in the place of None.'
+    """
+    words = " ".join(answer.lower().split())
+    if not words or words not in prompt.lower():
+        return f"Not yet: {answer!r} does not stand in the prompt."
+    if words not in cut_words(prompt, pipeline).lower():
+        return f"Not yet: the pipeline has read {answer!r}. How many tokens does it read?"
+    return f"Right: {answer!r} stands beyond what the text encoder reads."
+
+
+def _compare(read: Mapping[str, str], wanted: Mapping[str, str], where: str) -> str:
+    """Set what was read beside what was wanted, in a sentence."""
+    wrong = [name for name in wanted if read[name] != wanted[name]]
+    if wrong:
+        said = ", ".join(f"{name} is {read[name]} and not {wanted[name]}" for name in wrong)
+        return f"Not yet: with {where}, {said}."
+    return f"Right: with {where}, the judge reads {', '.join(map(str, wanted.values()))}."

@@ -1,0 +1,1 @@
+"""The playground: prompts and seeds under your fingers, as a widget."""

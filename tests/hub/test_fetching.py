@@ -1,0 +1,327 @@
+"""Models from the Hub: huggingface_hub and diffusers as they are, a Hub on loopback."""
+
+import shutil
+
+import pytest
+import torch
+from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+from fake_hub import Hub
+from reader import Reader
+from transformers import CLIPConfig, CLIPImageProcessor
+
+from helpers import MODELS, MODELS_FOLDER
+
+SD = MODELS["stable-diffusion-v1-5"]
+EARLIER = MODELS[SD.earlier]
+TINY = MODELS_FOLDER / "tiny-portraits"
+UNET = "unet/diffusion_pytorch_model.safetensors"
+LOAD = "pipeline = load_pipeline({!r}, device='cpu', dtype='float32')"
+LOAD_SD = LOAD.format(SD.name)
+USE_VAE = f"use_vae(load_pipeline(device='cpu', dtype='float32'), {SD.vae!r})"
+LOAD_JUDGE = f"load_judge({SD.judge!r}, device='cpu')"
+# What the real repositories hold beside what is needed: as large again, or pickles.
+BESIDE = {
+    SD.id: [
+        "README.md",
+        "v1-5-pruned.safetensors",
+        "v1-5-pruned-emaonly.ckpt",
+        "unet/diffusion_pytorch_model.bin",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "text_encoder/model.fp16.safetensors",
+        "safety_checker/pytorch_model.bin",
+    ],
+    SD.vae: ["README.md", "diffusion_pytorch_model.bin"],
+    SD.judge: ["README.md", "pytorch_model.bin", "tf_model.h5", "flax_model.msgpack"],
+}
+
+
+def copy(source, folder, beside=()):
+    shutil.copytree(source, folder)
+    for name in beside:
+        (folder / name).write_bytes(b"not needed")
+    return folder
+
+
+def add_safety_checker(folder):
+    """Give the embedded model what Stable Diffusion ships: a checker, here one of all pictures."""
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2}
+    vision |= {"num_hidden_layers": 1, "image_size": 32, "patch_size": 16}
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=8))
+    checker.concept_embeds_weights = torch.nn.Parameter(torch.full((17,), -2.0), False)
+    checker.save_pretrained(folder / "safety_checker")
+    size = {"crop_size": {"height": 32, "width": 32}, "size": {"shortest_edge": 32}}
+    CLIPImageProcessor(**size).save_pretrained(folder / "feature_extractor")
+    index = folder / "model_index.json"
+    text = index.read_text()
+    for part, classes in {
+        "feature_extractor": '"transformers", "CLIPImageProcessor"',
+        "safety_checker": '"stable_diffusion", "StableDiffusionSafetyChecker"',
+    }.items():
+        text = text.replace(f'"{part}": [\n    null,\n    null\n  ]', f'"{part}": [{classes}]')
+    index.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    shelf = tmp_path_factory.mktemp("shelf")
+    pickles = copy(TINY, shelf / "pickles")
+    for file in pickles.rglob("*.safetensors"):
+        file.rename(file.with_suffix(".bin"))
+    repositories = {
+        SD.id: copy(TINY, shelf / "pipeline"),
+        EARLIER.id: TINY,
+        SD.vae: copy(TINY / "vae", shelf / "vae", BESIDE[SD.vae]),
+        SD.judge: copy(MODELS_FOLDER / "tiny-judge", shelf / "judge", BESIDE[SD.judge]),
+        "some/brief": TINY,
+        "some/gated": TINY,
+        "some/large": TINY,
+        "some/pickles": pickles,
+    }
+    add_safety_checker(repositories[SD.id])
+    for name in BESIDE[SD.id]:
+        (repositories[SD.id] / name).write_bytes(b"not needed")
+    revisions = {model.id: model.revision for model in (SD, EARLIER)}
+    with Hub(repositories, revisions=revisions, gated={"some/gated"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def readers(server, tmp_path_factory):
+    """Two who share a cache: one online, one offline and in CI. Their imports take the time."""
+    cache = tmp_path_factory.mktemp("cache")
+    endpoint = {"HF_ENDPOINT": server.endpoint()}
+    online = Reader(cache, **endpoint)
+    offline = Reader(cache, **endpoint, HF_HUB_OFFLINE="1", CI="true")
+    # The client's retries, without the waits between them.
+    online.order("import time; pause = time.sleep; time.sleep = lambda s: pause(s / 100)")
+    # Of a download that breaks, whole chunks are kept: ours are as small as our files.
+    online.order("from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 10**6")
+    yield online, offline
+    online.close()
+    offline.close()
+
+
+@pytest.fixture
+def hub(server):
+    """The Hub, with nothing asked of it yet; as it was, afterwards."""
+    server.requests.clear()
+    repositories, revisions = dict(server.repositories), dict(server.revisions)
+    yield server
+    server.repositories, server.revisions = repositories, revisions
+    server.breaks_at, server.stumbles_at = None, None
+    server.hangs_up, server.refuses_tokens = False, False
+    server.start()
+
+
+@pytest.fixture
+def reader(readers):
+    return readers[0]
+
+
+@pytest.fixture
+def offline(readers):
+    return readers[1]
+
+
+def needed(hub, hub_id):
+    return set(hub.files(hub_id)) - set(BESIDE[hub_id])
+
+
+# When all goes well
+
+
+def test_a_first_download_shows_licence_size_place_and_progress(hub, reader):
+    reader.forget(SD.id)
+    loaded = reader.run(LOAD_SD)
+    assert loaded.error == ""
+    (sentence,) = loaded.printed.splitlines()
+    for fact in (SD.name, "5.5 GB", "CreativeML OpenRAIL-M", str(reader.cache), f"/{SD.id}"):
+        assert fact in sentence
+    assert "Fetching" in loaded.bars
+    assert hub.files_asked_for() == needed(hub, SD.id)
+
+
+def test_a_second_load_asks_for_no_file_and_says_nothing(hub, reader):
+    reader.run(LOAD_SD)
+    hub.requests.clear()
+    again = reader.run(LOAD_SD)
+    assert (again.printed, again.error) == ("", "")
+    assert hub.requests == [f"GET /api/models/{SD.id}/revision/{SD.revision}"]
+
+
+def test_the_checkpoint_before_it_shows_its_licence_too(hub, reader):
+    reader.forget(EARLIER.id)
+    loaded = reader.run(LOAD.format(SD.earlier))
+    assert loaded.error == ""
+    assert f"Its licence is {EARLIER.licence}" in loaded.printed
+
+
+@pytest.mark.parametrize(("hub_id", "code"), [(SD.vae, USE_VAE), (SD.judge, LOAD_JUDGE)])
+def test_an_autoencoder_and_a_judge_come_from_the_hub_and_then_the_cache(hub, reader, hub_id, code):
+    reader.forget(hub_id)
+    assert reader.run(code).error == ""
+    assert hub.files_asked_for() == needed(hub, hub_id)
+    hub.requests.clear()
+    assert reader.run(code).error == ""
+    assert hub.files_asked_for() == set()
+
+
+@pytest.mark.parametrize("code", [LOAD_SD, USE_VAE, LOAD_JUDGE])
+def test_what_is_in_the_cache_needs_no_hub(hub, reader, offline, code):
+    reader.run(code)
+    hub.requests.clear()
+    alone = offline.run(code)
+    assert (alone.printed, alone.error) == ("", "")
+    assert "%|" not in alone.bars  # it is in CI
+    assert hub.requests == []
+    hub.hangs_up = True
+    assert reader.run(code).error == ""
+    hub.stop()
+    assert reader.run(code).error == ""
+
+
+def test_ci_sees_no_bar_of_a_download(hub, reader):
+    reader.forget(SD.judge)
+    libraries = "import os, diffusers, huggingface_hub, transformers\n"
+    assert reader.run(f"{libraries}os.environ['CI'] = 'true'\n{LOAD_JUDGE}") == ("", "", "")
+    assert hub.files_asked_for() == needed(hub, SD.judge)
+    reader.run(
+        "del os.environ['CI']\n"
+        "huggingface_hub.utils.enable_progress_bars()\n"
+        "diffusers.logging.enable_progress_bar()\n"
+        "transformers.logging.enable_progress_bar()"
+    )
+
+
+def test_the_safety_checker_stays_and_its_black_picture_is_explained(hub, reader):
+    drawn = reader.run(
+        f"{LOAD_SD}\n"
+        "output = pipeline(**get_inputs(num_inference_steps=1))\n"
+        "print(type(pipeline.safety_checker).__name__, output.nsfw_content_detected)\n"
+        "grid = image_grid(output.images)\n"
+    )
+    assert drawn.error == ""
+    facts, explanation = drawn.printed.splitlines()[-2:]
+    assert facts == "StableDiffusionSafetyChecker [True]"
+    assert explanation.startswith("Picture 1 of 1 is black: either the model's safety checker")
+
+
+# When the Hub goes away
+
+
+def test_a_connection_that_breaks_once_is_taken_up_where_it_broke(hub, reader):
+    reader.forget(EARLIER.id)
+    hub.stumbles_at = UNET
+    assert reader.run(LOAD.format(SD.earlier)).error == ""
+    assert sum(request.endswith(UNET) and "GET" in request for request in hub.requests) == 2
+    (arrived,) = reader.cache.glob(f"hub/models--CompVis--*/snapshots/*/{UNET}")
+    assert arrived.read_bytes() == (TINY / UNET).read_bytes()
+
+
+def test_a_download_that_breaks_off_says_so_and_is_finished_later(hub, reader):
+    load = LOAD.format(SD.earlier)
+    reader.forget(EARLIER.id)
+    hub.breaks_at = UNET
+    for _ in range(2):  # the second time, the Hub is gone from the start
+        broken = reader.run(load)
+        assert broken.error.startswith("ConnectionError: The Hub is out of reach (ConnectError)")
+        assert f"'{EARLIER.id}' is not in the cache, or not as a whole" in broken.error
+        assert "files that have arrived are kept" in broken.error
+    hub.breaks_at = None
+    hub.requests.clear()
+    hub.start()
+    assert reader.run(load).error == ""
+    assert hub.files_asked_for() == {UNET}
+
+
+def test_a_download_that_breaks_off_at_once_names_a_part_that_is_lacking(hub, reader):
+    hub.breaks_at = "tree"
+    broken = reader.run(LOAD.format("some/brief"))
+    assert broken.error.startswith("FileNotFoundError: 'brief' lacks its 'scheduler' in ")
+    assert "load it again with a connection" in broken.error
+
+
+def test_what_is_not_in_the_cache_is_out_of_reach_offline(offline):
+    for code, embedded in {
+        "load_pipeline('some/other')": "load_pipeline('tiny-portraits')",
+        "load_judge('some/other')": "load_judge('tiny-judge')",
+    }.items():
+        error = offline.run(code).error
+        assert error.startswith("ConnectionError: The Hub is out of reach (OfflineModeIsEnabled)")
+        assert error.endswith(f"use what is embedded: {embedded}.")
+
+
+# When the Hub refuses
+
+
+EVERY_LOADER = [
+    "load_pipeline({!r})",
+    "load_judge({!r})",
+    "use_vae(load_pipeline(device='cpu', dtype='float32'), {!r})",
+    "use_few_steps(load_pipeline(device='cpu', dtype='float32'), {!r})",
+]
+
+
+@pytest.mark.parametrize("code", EVERY_LOADER)
+def test_a_model_behind_a_licence_says_where_to_accept_it(hub, reader, code):
+    error = reader.run(code.format("some/gated")).error
+    assert error.startswith("ValueError: 'some/gated' asks for its licence to be accepted")
+
+
+@pytest.mark.parametrize("code", EVERY_LOADER)
+def test_a_model_that_is_not_there(hub, reader, code):
+    error = reader.run(code.format("some/missing")).error
+    assert error.startswith("ValueError: 'some/missing' is neither on the Hub nor a folder here.")
+
+
+def test_a_mirror_that_is_gone_names_the_checkpoint_before_it(hub, reader):
+    reader.forget(SD.id)
+    del hub.repositories[SD.id]
+    error = reader.run(LOAD_SD).error
+    assert error.endswith(f"Load {SD.earlier!r} instead, the checkpoint before it.")
+
+
+def test_a_removed_model_names_its_mirror_and_the_hub_is_not_asked(hub, reader):
+    error = reader.run("load_pipeline('runwayml/stable-diffusion-v1-5')").error
+    assert error.endswith(f"Its mirror is {SD.id!r}: load that instead.")
+    assert hub.requests == []
+
+
+def test_a_commit_that_is_gone_leads_to_the_newest(hub, reader):
+    reader.forget(SD.id)
+    del hub.revisions[SD.id]
+    error = reader.run(LOAD_SD).error
+    assert f"no longer has the commit that MODELS names: load_pipeline({SD.id!r})" in error
+    assert reader.run(LOAD.format(SD.id)).error == ""
+    reader.forget(SD.id)
+
+
+def test_a_token_that_has_run_out_is_not_blamed_on_the_connection(hub, reader):
+    hub.refuses_tokens = True
+    reader.run("import os; os.environ['HF_TOKEN'] = 'hf_old'")
+    error = reader.run("load_pipeline('some/large')").error
+    reader.run("del os.environ['HF_TOKEN']")
+    assert error.startswith("ValueError: The Hub refuses the token")
+    assert "hf auth login" in error
+
+
+@pytest.mark.parametrize("code", EVERY_LOADER)
+def test_pickles_are_refused_and_not_fetched(hub, reader, code):
+    error = reader.run(code.format("some/pickles")).error
+    assert "pickles' has its weights only as pickle files" in error
+    assert not [name for name in hub.files_asked_for() if name.endswith(".bin")]
+
+
+# When the disk is full
+
+
+def test_a_full_disk_says_so_and_the_download_goes_on_once_there_is_room(hub, reader):
+    reader.forget("some/large")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({}, -1))"
+    reader.run(limit.format(1_000_000))  # no file may grow beyond it: writing more fails
+    full = reader.run(LOAD.format("some/large"))
+    reader.run(limit.format(-1))
+    assert full.error.startswith(f"OSError: There is no room for 'some/large' in {reader.cache}")
+    assert "set HF_HOME to a folder on another disk" in full.error
+    assert reader.run(LOAD.format("some/large")).error == ""

@@ -1,0 +1,177 @@
+"""Exercises: each check tells right from wrong, gives a hint, and never stops the page."""
+
+import pytest
+from diffusers import DPMSolverMultistepScheduler, PNDMScheduler
+from PIL import Image
+
+from helpers import forecast_memory, get_inputs, make_generators, read_attributes
+from helpers.lessons import exercises
+from helpers.memory import readable
+
+PROMPTS = ["portrait photo of a knight, blue on red", "oil painting of a queen, green on pink"]
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        exercises.fewest_steps,
+        exercises.image_of_batch,
+        exercises.largest_that_fits,
+        exercises.nearer_scheduler,
+        exercises.prompt_that_shows,
+        exercises.seed_that_shows,
+        exercises.settings_that_fit,
+        exercises.word_that_was_cut,
+    ],
+)
+def test_an_exercise_left_alone_or_answered_with_nonsense_gets_a_sentence(check):
+    assert check(None).startswith("Not tried yet: put ")
+    for nonsense in ([], True, {"a": 1}):
+        assert check(nonsense).startswith("Not yet: ")
+
+
+def test_a_true_answer_is_no_number():
+    assert exercises.largest_that_fits(True, "tiny-portraits", 1) == (
+        "Not yet: the answer is a batch size, not True."
+    )
+
+
+def test_what_an_answer_breaks_is_told_and_not_raised(pipeline, judge):
+    said = exercises.seed_that_shows(-1, pipeline, PROMPTS[0], judge, {"mood": "smiling"})
+    assert said.startswith("Not yet: with this answer comes a ValueError: -1 is not a seed")
+
+
+# Steps: adherence is played by a table, so that what is right is known
+
+
+@pytest.fixture
+def adherence_of_steps(monkeypatch):
+    """Draw nothing; 5, 8 and 20 steps are good, the others are not."""
+    import pandas
+
+    def pipeline(prompts, num_inference_steps, **inputs):
+        class Output:
+            images = [num_inference_steps] * len(prompts)
+
+        return Output
+
+    def adherence(images, prompts, judge):
+        return pandas.DataFrame(
+            {"subject": [0.9 if steps in (5, 8, 20) else 0.5 for steps in images]}
+        )
+
+    monkeypatch.setattr(exercises, "adherence", adherence)
+    return pipeline
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (5, "Right: 5 steps keep the 90%"),
+        (8, "Not yet: 8 steps are enough, but a smaller number is too"),
+        (6, "Not yet: the adherence is 50% with 6 steps and 90% with 20"),
+        (20, "Not yet: look between 2 and 19"),
+        (0, "Not yet: look between 2 and 19"),
+    ],
+)
+def test_the_fewest_steps(adherence_of_steps, answer, said):
+    assert exercises.fewest_steps(answer, adherence_of_steps, PROMPTS, None).startswith(said)
+
+
+def test_a_nearer_scheduler_and_one_that_is_not(pipeline):
+    config = pipeline.scheduler.config
+    exact = DPMSolverMultistepScheduler.from_config(config, use_karras_sigmas=True)
+    present = pipeline.scheduler = PNDMScheduler.from_config(config)
+    same = PNDMScheduler.from_config(config)
+    pipeline.scheduler = exact
+    inputs = {"generator": make_generators(range(2)), "num_inference_steps": 30}
+    converged = pipeline(PROMPTS, **inputs).images
+    pipeline.scheduler = present
+    check = exercises.nearer_scheduler
+    assert check(exact, pipeline, PROMPTS, converged).startswith("Right: ")
+    assert check(same, pipeline, PROMPTS, converged).startswith("Not yet: it is ")
+    assert check("Euler", pipeline, PROMPTS, converged).startswith("Not yet: 'Euler' is not a s")
+    assert check(exact, pipeline, PROMPTS, converged[:1]).startswith("Not yet: with this answer ")
+    assert pipeline.scheduler is present
+
+
+def test_an_image_of_a_batch(pipeline):
+    batch = pipeline(**get_inputs(4, num_inference_steps=4)).images
+
+    def drawn(seed):
+        return pipeline(**get_inputs(1, num_inference_steps=4, seeds=[seed])).images[0]
+
+    assert exercises.image_of_batch(drawn(3), batch, 3).startswith("Right: image 3 ")
+    assert "that is image 2" in exercises.image_of_batch(drawn(2), batch, 3)
+    assert "none of the batch" in exercises.image_of_batch(drawn(9), batch, 3)
+    assert "again, alone" in exercises.image_of_batch(batch[3], batch, 3)
+    assert "comes a ValueError" in exercises.image_of_batch(Image.new("RGB", (8, 8)), batch, 3)
+
+
+def test_settings_that_fit_a_budget():
+    def check(answer, budget):
+        return exercises.settings_that_fit(answer, "tiny-portraits", 32, budget)
+
+    whole = forecast_memory("tiny-portraits", batch_size=32, dtype="float32").peak
+    assert check({"dtype": "float32"}, whole) == f"Right: a batch of 32 takes {readable(whole)}."
+    assert check({"dtype": "float32"}, whole - 1).startswith("Not yet: it takes ")
+    assert check({"dtype": "float16", "vae_slicing": True}, whole / 2).startswith("Right: ")
+    assert "Most goes to the activations" in check({"attention": "classic"}, 1)
+    assert "comes a TypeError" in check({"batch": 32}, 1)
+    assert "comes a ValueError" in check({"attention": "quick"}, 1)
+
+
+def test_the_largest_batch_that_fits():
+    budget = forecast_memory("tiny-portraits", batch_size=5).peak
+
+    def check(answer):
+        return exercises.largest_that_fits(answer, "tiny-portraits", budget)
+
+    assert check(5).startswith("Right: 5 takes ")
+    assert check(4) == "Not yet: 4 fits, and so does 5."
+    assert check(6).startswith("Not yet: 6 would take ")
+    assert "comes a ValueError" in check(0)
+
+
+# Seeds and prompts: what is wanted is what the judge reads off a picture, or its opposite
+
+OPPOSITE = {"front": "side", "side": "front"}
+
+
+def test_a_seed_that_shows_it(pipeline, judge):
+    settings = {"num_inference_steps": 4}
+    image = pipeline(PROMPTS[0], generator=make_generators(2), **settings).images[0]
+    view = read_attributes([image], judge)["view"][0]
+
+    def check(wanted):
+        return exercises.seed_that_shows(2, pipeline, PROMPTS[0], judge, wanted, **settings)
+
+    assert check({"view": view}) == f"Right: with seed 2, the judge reads {view}."
+    wrong = OPPOSITE[view]
+    assert check({"view": wrong}) == f"Not yet: with seed 2, view is {view} and not {wrong}."
+
+
+def test_a_prompt_that_shows_it(pipeline, judge):
+    settings = {"num_inference_steps": 4}
+    images = pipeline([PROMPTS[0]] * 3, generator=make_generators(range(3)), **settings).images
+    view = read_attributes(images, judge)["view"].mode()[0]
+
+    def check(wanted):
+        return exercises.prompt_that_shows(
+            PROMPTS[0], pipeline, judge, {"view": wanted}, range(3), **settings
+        )
+
+    assert check(view).startswith("Right: ")
+    assert (
+        check(OPPOSITE[view])
+        == f"Not yet: with most pictures, view is {view} and not {OPPOSITE[view]}."
+    )
+
+
+def test_a_word_that_was_cut(pipeline):
+    prompt = "portrait photo of a knight, " + "highly detailed, " * 40 + "Red Background"
+    check = exercises.word_that_was_cut
+    assert check("red  background", pipeline, prompt).startswith("Right: ")
+    assert "has read 'knight'" in check("knight", pipeline, prompt)
+    assert "does not stand in the prompt" in check("dragon", pipeline, prompt)
+    assert "does not stand in the prompt" in check("", pipeline, prompt)

@@ -1,0 +1,208 @@
+"""Colab: what its first cell does there, and that it does nothing elsewhere; the badges."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pip
+import pytest
+
+from tools import colab
+
+ROOT = colab.ROOT
+ADDRESS = "https://github.com/someone/some-tutorial"
+ON_COLAB = "import sys, types\nsys.modules['google.colab'] = types.ModuleType('colab')\n"
+# What Colab has, as its published list says of June 2026, and what there is to install.
+PRESENT = {"torch": "2.11.0+cu128", "torchvision": "0.26.0+cu128", "triton": "3.6.0"}
+PRESENT |= {"accelerate": "1.13.0", "numpy": "2.0.2", "pandas": "2.2.2", "ipywidgets": "7.7.1"}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A copy of what the module reads and writes, which is then the repository."""
+    copy = tmp_path / "project"
+    for name in ("README.md", "pyproject.toml", "tools/colab.py"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    shutil.copytree(ROOT / "notebooks", copy / "notebooks")
+    monkeypatch.setattr(colab, "ROOT", copy)
+    return copy
+
+
+def set_address(project, address):
+    text = re.sub(r"\[project\.urls\]\n(.+\n)*", "", (project / "pyproject.toml").read_text())
+    urls = f'[project.urls]\nRepository = "{address}"\n\n' if address else ""
+    text = text.replace("[tool.setuptools", f"{urls}[tool.setuptools", 1)
+    (project / "pyproject.toml").write_text(text)
+
+
+# The first cell
+
+
+@pytest.mark.parametrize("address", ["", ADDRESS])
+def test_elsewhere_the_first_cell_does_nothing(address, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    exec(colab.first_cell(address), {})
+
+
+@pytest.mark.parametrize("address", ["", ADDRESS])
+def test_the_first_cell_is_as_short_as_cells_should_be(address):
+    lines = colab.first_cell(address).splitlines()
+    assert len(lines) <= 20
+    assert max(map(len, lines)) <= 100
+
+
+def test_on_colab_without_an_address_the_first_cell_says_what_to_do():
+    run = subprocess.run(
+        [sys.executable, "-c", ON_COLAB + colab.first_cell("")], capture_output=True, text=True
+    )
+    assert run.stderr.splitlines()[-1] == (
+        "RuntimeError: This repository has no address yet: set Repository under [project.urls] in "
+        "pyproject.toml to its page on GitHub, then run make badges."
+    )
+
+
+def write_wheel(folder, name, version, requires):
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata += "".join(f"Requires-Dist: {line}\n" for line in requires)
+    tag = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files = {f"{name}.py": "", f"{info}/METADATA": metadata, f"{info}/WHEEL": tag}
+    record = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for file, text in (files | {f"{info}/RECORD": record}).items():
+            wheel.writestr(file, text)
+
+
+class Colab:
+    """A Python like Colab's: its own PyTorch, its own pip, and an index with newer versions."""
+
+    def __init__(self, folder, project, accelerate_requires):
+        self.folder, self.wheels = folder, folder / "wheels"
+        self.wheels.mkdir()
+        pins = re.findall(r"^([\w.-]+)==(.+)$", (ROOT / "constraints.txt").read_text(), re.M)
+        for name, version in pins:
+            requires = accelerate_requires if name == "accelerate" else []
+            write_wheel(self.wheels, name.replace("-", "_"), version, requires)
+        venv.create(folder / "venv", with_pip=False)
+        (folder / "pip").mkdir()
+        (folder / "pip/pip").symlink_to(Path(pip.__file__).parent)
+        (self.packages,) = (folder / "venv").glob("lib/python*/site-packages")
+        for name, version in PRESENT.items():
+            write_wheel(folder, name, version, [])
+            zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl").extractall(self.packages)
+        set_address(project, ADDRESS)
+        git = ["git", "-C", project, "-c", "user.name=x", "-c", "user.email=x"]
+        for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+            subprocess.run([*git, *command], check=True)
+        self.cell = colab.first_cell(project.as_uri())
+
+    def run(self, code):
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(self.folder / "pip")}
+        environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels)}
+        environment |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+        command = [self.folder / "venv/bin/python", "-c", ON_COLAB + code]
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True
+        )
+
+    def installed(self):
+        folders = (path.name.removesuffix(".dist-info") for path in self.packages.glob("*-info"))
+        return dict(folder.rsplit("-", 1) for folder in folders)
+
+
+def test_on_colab_only_what_is_missing_is_installed_and_pytorch_stays(tmp_path, project):
+    machine = Colab(tmp_path, project, ["torch>=2.0"])
+    run = machine.run(f"{machine.cell}\nprint(sys.path[0])")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.strip() == str(tmp_path / "tutorial")
+    installed = machine.installed()
+    kept = {name: installed[name] for name in PRESENT if name != "accelerate"}
+    assert kept == {name: PRESENT[name] for name in kept}
+    assert installed["accelerate"] != PRESENT["accelerate"]  # too old for the ranges
+    assert {"diffusers", "transformers", "safetensors"} <= installed.keys()
+    assert "jupyterlab" not in installed
+    again = machine.run(machine.cell)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert machine.installed() == installed
+
+
+def test_on_colab_pip_fails_rather_than_replaces_pytorch(tmp_path, project):
+    machine = Colab(tmp_path, project, ["torch>=2.12"])
+    run = machine.run(machine.cell)
+    assert "RuntimeError: Colab lacks something that pip could not install" in run.stderr
+    assert "torch==2.11.0+cu128" in run.stderr
+    assert machine.installed() == PRESENT
+
+
+def test_on_colab_what_was_replaced_in_use_asks_for_a_restart(tmp_path, project):
+    machine = Colab(tmp_path, project, [])
+    run = machine.run(f"import accelerate\n{machine.cell}")
+    assert "RuntimeError: accelerate had to be replaced while in use" in run.stderr
+    assert machine.run(machine.cell).returncode == 0
+
+
+# The address and the badges
+
+
+def test_each_notebooks_first_cell_knows_the_address():
+    for path in colab.ROOT.glob("notebooks/**/[!.]*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if "colab" in cell.metadata.get("tags", []):
+                assert cell.source == colab.first_cell(colab.read_address())
+
+
+def test_without_an_address_badges_change_nothing_and_say_so(project):
+    set_address(project, "")
+    before = (project / "README.md").read_text()
+    assert "set Repository under [project.urls]" in colab.write_badges()
+    assert (project / "README.md").read_text() == before
+
+
+@pytest.mark.parametrize("address", ["git@github.com:me/mine.git", "https://example.org/me/mine"])
+def test_an_address_that_colab_cannot_open_is_refused(project, address):
+    set_address(project, address)
+    with pytest.raises(ValueError, match="is not where Colab opens notebooks from"):
+        colab.write_badges()
+
+
+def test_badges_lead_to_colab_and_follow_the_address(project):
+    notebooks = [*project.glob("notebooks/*.ipynb"), *project.glob("notebooks/solutions/*.ipynb")]
+    for address in ("https://github.com/old/name", ADDRESS, ADDRESS):  # twice is like once
+        set_address(project, address)
+        assert address in colab.write_badges()
+        owner_and_name = address.removeprefix("https://github.com/")
+        link = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/notebooks/"
+        for path in notebooks:
+            notebook = nbformat.read(path, as_version=4)
+            nbformat.validate(notebook)
+            title, empty, badge, *_ = notebook.cells[0].source.splitlines()
+            assert title.startswith("# ") and empty == ""
+            assert badge.startswith("[![Open in Colab](")
+            assert badge.endswith(f"({link}{path.relative_to(project / 'notebooks').as_posix()})")
+            assert notebook.cells[0].source.count("Open in Colab") == 1
+            (first,) = (c for c in notebook.cells if "colab" in c.metadata.get("tags", []))
+            assert first.source == colab.first_cell(address)
+        readme = (project / "README.md").read_text()
+        linked = set(re.findall(r"\]\(notebooks/(\w+)\.ipynb\)", readme))
+        assert set(re.findall(rf"\({link}(\w+)\.ipynb\)", readme)) == linked
+
+
+def test_badges_leave_the_rest_of_a_notebook_as_it_was(project):
+    set_address(project, ADDRESS)
+    path = project / "notebooks/00_start_here.ipynb"
+    before = json.loads(path.read_text())
+    colab.write_badges()
+    after = json.loads(path.read_text())
+    changed = [new for old, new in zip(before["cells"], after["cells"], strict=True) if old != new]
+    title, colab_cell = changed
+    assert title == after["cells"][0] and colab_cell["metadata"]["tags"] == ["colab"]
+    assert before | {"cells": []} == after | {"cells": []}
