@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -40,7 +41,7 @@ def make_generators(seeds: int | Iterable[int]) -> list[torch.Generator]:
 
 def get_inputs(
     batch_size: int = 1,
-    prompt: str = "portrait photo of a old warrior chief",
+    prompt: str | Sequence[str] = "portrait photo of a old warrior chief",
     num_inference_steps: int = 20,
     seeds: Iterable[int] | None = None,
 ) -> dict[str, list[str] | list[torch.Generator] | int]:
@@ -48,12 +49,13 @@ def get_inputs(
 
     Args:
         batch_size: how many images to draw at once.
-        prompt: what to draw, the same for every image.
+        prompt: what to draw, the same for every image; or a list, one for each.
         num_inference_steps: how many steps the scheduler takes.
         seeds: other seeds than 0 to batch_size - 1, one for each image.
 
     Raises:
-        ValueError: no image or no step is asked for, or the seeds are not one for each image.
+        ValueError: no image or no step is asked for, or the seeds or the prompts are not one for
+            each image.
 
     Source: diffusers, "Effective and efficient diffusion", `get_inputs`.
 
@@ -75,8 +77,13 @@ def get_inputs(
         raise ValueError(
             f"{len(generator)} seeds do not fit a batch of {batch_size}: give one for each image."
         )
+    prompts = [prompt] * batch_size if isinstance(prompt, str) else list(prompt)
+    if len(prompts) != batch_size:
+        raise ValueError(
+            f"{len(prompts)} prompts do not fit a batch of {batch_size}: give one for each image."
+        )
     return {
-        "prompt": [prompt] * batch_size,
+        "prompt": prompts,
         "generator": generator,
         "num_inference_steps": num_inference_steps,
     }
@@ -85,28 +92,41 @@ def get_inputs(
 def cut_words(prompt: str, pipeline: StableDiffusion) -> str:
     """Return the end of a prompt that the pipeline will not read, "" if it reads it all.
 
-    CLIP's text encoder takes 77 tokens, two of which mark the start and the end.
+    CLIP's text encoder takes 77 tokens, two of which mark the start and the end. A pipeline with a
+    T5 encoder beside it (Stable Diffusion 3, Flux) reads on with that. A word of textual inversion
+    takes as many tokens as it has vectors.
 
     Args:
         prompt: what to draw.
-        pipeline: any whose `tokenizer` is CLIP's.
+        pipeline: any with one tokenizer or several.
 
     Example:
         >>> from helpers import load_pipeline
         >>> cut_words("old " * 75 + "warrior chief", load_pipeline(device="cpu"))
         'warrior chief'
     """
-    tokenizer = pipeline.tokenizer
-    encoded = tokenizer(
-        prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False
-    )
-    overflow = encoded["offset_mapping"][tokenizer.model_max_length - 2 :]
-    if not overflow:
-        return ""
-    start = overflow[0][0]
-    while start and not prompt[start - 1].isspace():
-        start -= 1  # back to the beginning of the word
-    return " ".join(prompt[start:].split())
+    return min((_cut_by(prompt, one, pipeline) for one in _tokenizers(pipeline)), key=len)
+
+
+def _cut_by(prompt: str, tokenizer: Any, pipeline: StableDiffusion) -> str:
+    """The words that one of the pipeline's tokenizers leaves no room for."""
+    room = tokenizer.model_max_length
+    if "t5" in type(tokenizer).__name__.lower():
+        asked = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
+        room = asked.default if asked else room
+    special = tokenizer.num_special_tokens_to_add()
+    words, read = prompt.split(), 0
+    for count, word in enumerate(words):
+        expand = getattr(pipeline, "maybe_convert_prompt", lambda word, _: word)
+        read += len(tokenizer(expand(word, tokenizer), add_special_tokens=False).input_ids)
+        if read > room - special:
+            return " ".join(words[count:])
+    return ""
+
+
+def _tokenizers(pipeline: StableDiffusion) -> list[Any]:
+    names = ("tokenizer", "tokenizer_2", "tokenizer_3")
+    return [one for name in names if (one := getattr(pipeline, name, None)) is not None]
 
 
 def unknown_words(prompt: str, pipeline: StableDiffusion) -> list[str]:
@@ -125,7 +145,8 @@ def unknown_words(prompt: str, pipeline: StableDiffusion) -> list[str]:
         ['bicycle']
     """
     words = dict.fromkeys(re.findall(r"[^\W\d_]+", prompt))
-    return [word for word in words if len(pipeline.tokenizer.tokenize(word)) > 1]
+    read = [one.tokenize for one in _tokenizers(pipeline)]
+    return [word for word in words if all(len(tokenize(word)) > 1 for tokenize in read)]
 
 
 def _check_seed(seed: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import sys
 import traceback
@@ -132,7 +131,7 @@ def free_memory() -> None:
     An error keeps the frames it went through, frames keep their tensors, and Jupyter keeps the last
     error: without this, one cell that runs out of memory makes all later ones fail too.
 
-    Source: PyTorch issue 27600, diffusers issue 5270.
+    Source: PyTorch issue 27600, diffusers issue 5270; accelerate, `clear_device_cache`.
 
     Example:
         >>> free_memory()
@@ -141,11 +140,9 @@ def free_memory() -> None:
         error = getattr(sys, name, None)
         if isinstance(error, BaseException) and is_out_of_memory(error):
             _clear_frames(error)
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif torch.backends.mps.is_available():
-        torch.mps.empty_cache()
+    from accelerate.utils import clear_device_cache
+
+    clear_device_cache(garbage_collection=True)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

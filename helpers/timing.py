@@ -264,10 +264,11 @@ def _times_faster(one: Measurement, first: Measurement) -> float:
 
 def _time(call: Callable[[], Any]) -> tuple[float, list[Any]]:
     """The seconds of a call on an idle device, and the images that it returned."""
-    _synchronize()
+    wait = torch.accelerator.synchronize if torch.accelerator.is_available() else bool
+    wait()
     start = time.perf_counter()
     result = call()
-    _synchronize()
+    wait()
     return time.perf_counter() - start, _images_of(result)
 
 
@@ -275,14 +276,6 @@ def _images_of(result: object) -> list[Any]:
     if hasattr(result, "images"):
         return list(result.images)
     return list(result) if isinstance(result, list | tuple) else [result]
-
-
-def _synchronize() -> None:
-    """Wait until the accelerator has done all that was asked of it."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    elif torch.backends.mps.is_available():
-        torch.mps.synchronize()
 
 
 def _device_name(used_cuda: bool) -> str:
