@@ -14,12 +14,13 @@ from helpers.judge import (
     read_attributes,
     wanted_attributes,
 )
+from helpers.lessons.plots import describe, plot_comparison
 from helpers.loading import load_pipeline, pick_device, pick_dtype
 from helpers.memory import PeakMemory, free_memory, largest_batch, peak_memory
 from helpers.models import MODELS, MODELS_FOLDER, Model
 from helpers.pictures.settings import Settings, read_settings, save_image
 from helpers.pictures.xy_grid import xy_grid
-from helpers.timing import Measurement, compare, describe, measure, plot_comparison
+from helpers.timing import Measurement, compare, measure
 
 if TYPE_CHECKING:
     from helpers.widgets.player import playground

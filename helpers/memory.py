@@ -140,7 +140,7 @@ def free_memory() -> None:
         error = getattr(sys, name, None)
         if isinstance(error, BaseException) and is_out_of_memory(error):
             _clear_frames(error)
-    from accelerate.utils import clear_device_cache
+    from accelerate.utils.memory import clear_device_cache
 
     clear_device_cache(garbage_collection=True)
 

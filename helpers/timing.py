@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import html
+import inspect
 import json
 import os
 import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from importlib import metadata
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -19,9 +21,7 @@ from tqdm.auto import tqdm
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
 
-BLUE = "#0072B2"  # of Okabe and Ito's palette, told apart by colour-blind readers
 PACKAGES = ("torch", "diffusers", "transformers")  # whose versions move the figures
 
 
@@ -41,7 +41,7 @@ class Measurement:
     spread: float  # seconds between the fastest and the slowest run
     peak_memory: int | None = None  # bytes of GPU memory, weights included; None if not on CUDA
     num_inference_steps: int | None = None
-    times_faster: float | None = None  # an image, than the call that took turns with this one
+    ratios: tuple[float, ...] = ()  # an image's speed over that of the call beside, turn by turn
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -55,8 +55,20 @@ class Measurement:
         """Denoising steps in a second of a whole call, None if their number was not given."""
         return self.num_inference_steps and self.num_inference_steps / self.seconds
 
+    @property
+    def times_faster(self) -> float | None:
+        """The median of the ratios; None if no call took turns with this one."""
+        return median(self.ratios) if self.ratios else None
+
+    @property
+    def is_faster(self) -> bool | None:
+        """Whether every turn was faster than the call beside it, or none was; None: no telling."""
+        if not self.ratios or min(self.ratios) <= 1 <= max(self.ratios):
+            return None
+        return min(self.ratios) > 1
+
     def figures(self) -> dict[str, Any]:
-        """All of it as plain values, the number of images in the place of the images.
+        """All of it as plain values, with the number of images in the place of the images.
 
         Example:
             >>> once = Measurement("20 steps", [], 0.5, 0.1, num_inference_steps=20, device="CPU")
@@ -64,7 +76,7 @@ class Measurement:
             (0.5, 0)
         """
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return values | {"images": len(self.images)}
+        return values | {"images": len(self.images), "times_faster": self.times_faster}
 
     def _line(self) -> str:
         parts = [f"{self.seconds_per_image:.3f} s an image (runs differ by {self.spread:.3f} s)"]
@@ -72,8 +84,12 @@ class Measurement:
             parts.append(f"{len(self.images)} images at once")
         if self.steps_per_second:
             parts.append(f"{self.steps_per_second:.1f} steps/s")
-        if self.times_faster:
-            parts.append(f"{self.times_faster:.2f} times as fast as the call beside it")
+        if self.ratios:
+            seen = "as fast as the one beside"
+            if self.is_faster is None:
+                seen += ", which is no difference seen"
+            turns = f"turns from {min(self.ratios):.2f} to {max(self.ratios):.2f}"
+            parts.append(f"{self.times_faster:.2f} times {seen} ({turns})")
         if self.peak_memory:
             parts.append(f"{self.peak_memory / 1e9:.2f} GB at most")
         if self.device:
@@ -109,8 +125,9 @@ def measure(
         warmup: runs that are not timed, for caches and compilers to settle.
         repeats: runs that are timed.
         num_inference_steps: the steps of one call, for steps per second.
-        beside: a call to compare with. `times_faster` is the median of the ratios, turn by turn,
-            of the seconds per image; and as both are in memory, there is no `peak_memory`.
+        beside: a call to compare with. `ratios` are those of the seconds per image, turn by turn,
+            and `is_faster` says whether they leave a doubt; as both are in memory, there is no
+            `peak_memory`.
 
     Raises:
         ValueError: there is no timed run, or a negative number of others.
@@ -125,10 +142,10 @@ def measure(
     if repeats < 1 or warmup < 0:
         raise ValueError(f"Timing needs repeats >= 1 and warmup >= 0, not {repeats} and {warmup}.")
     gc.collect()  # what earlier cells left behind is not this call's memory
-    on_cuda = torch.cuda.is_available()
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats()
-    memory_before = torch.cuda.memory_allocated() if on_cuda else 0
+    gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    for gpu in gpus:
+        torch.cuda.reset_peak_memory_stats(gpu)
+    before = [torch.cuda.memory_allocated(gpu) for gpu in gpus]
 
     images: list[Any] = []
     runs, ratios = [], []
@@ -144,17 +161,17 @@ def measure(
     timed = runs[warmup:]
 
     # A call that took no GPU memory at all ran elsewhere, whatever else the machine has.
-    peak = torch.cuda.max_memory_allocated() if on_cuda else 0
-    used_cuda = peak > memory_before
+    peaks = {gpu: torch.cuda.max_memory_allocated(gpu) for gpu in gpus}
+    used = next((gpu for gpu in gpus if peaks[gpu] > before[gpu]), None)
     measurement = Measurement(
         label=label,
         images=images,
         seconds=median(timed),
         spread=max(timed) - min(timed),
-        peak_memory=peak if used_cuda and beside is None else None,
+        peak_memory=peaks[used] if used is not None and beside is None else None,
         num_inference_steps=num_inference_steps,
-        times_faster=median(ratios[warmup:]) if ratios else None,
-        device=_device_name(used_cuda),
+        ratios=tuple(ratios[warmup:]),
+        device=_device_name(_device_of(fn) if used is None else torch.device("cuda", used)),
         versions={name: metadata.version(name) for name in PACKAGES},
     )
     if path := os.environ.get("TUTORIAL_RESULTS"):  # set by `make benchmark`
@@ -167,9 +184,9 @@ def compare(measurements: Sequence[Measurement]) -> pandas.DataFrame:
     """Set measurements side by side, each against the first, or the call that took turns with it.
 
     Returns:
-        A row for each measurement, by label: images, seconds per image, times faster, spread in
-        seconds of a call, steps per second, peak memory in GB; without the columns that none of
-        them has.
+        A row for each measurement, by label: images, seconds per image, times faster, the least
+        and the most of its turns, spread in seconds of a call, steps per second, peak memory in GB;
+        without the columns that none of them has.
 
     Raises:
         ValueError: there is nothing to compare.
@@ -182,12 +199,14 @@ def compare(measurements: Sequence[Measurement]) -> pandas.DataFrame:
     """
     import pandas
 
-    _check_some(measurements)
+    check_some(measurements)
     rows = [
         {
             "images": max(1, len(one.images)),
             "seconds per image": one.seconds_per_image,
-            "times faster": _times_faster(one, measurements[0]),
+            "times faster": times_faster(one, measurements[0]),
+            "at least": min(one.ratios, default=None),
+            "at most": max(one.ratios, default=None),
             "spread (s)": one.spread,
             "steps per second": one.steps_per_second,
             "peak memory (GB)": one.peak_memory and one.peak_memory / 1e9,
@@ -198,67 +217,18 @@ def compare(measurements: Sequence[Measurement]) -> pandas.DataFrame:
     return pandas.DataFrame(rows, index=labels).dropna(axis="columns", how="all")
 
 
-def plot_comparison(
-    measurements: Sequence[Measurement], title: str = "Seconds per image (shorter is better)"
-) -> Figure:
-    """Draw the seconds per image of each measurement as a bar, the first at the top.
-
-    Show it with `show(figure, describe(measurements))`, which gives it its text for readers who
-    do not see it.
+def check_some(measurements: Sequence[Measurement]) -> None:
+    """Refuse to set nothing side by side.
 
     Raises:
-        ValueError: there is nothing to draw.
-
-    Example:
-        >>> slow = Measurement("50 steps", [], seconds=2.0, spread=0.1)
-        >>> fast = Measurement("20 steps", [], seconds=0.5, spread=0.1)
-        >>> figure = plot_comparison([slow, fast])
-        >>> [float(bar.get_width()) for bar in figure.axes[0].patches]
-        [2.0, 0.5]
+        ValueError: there is no measurement.
     """
-    from matplotlib.figure import Figure
-
-    _check_some(measurements)
-    seconds = [one.seconds_per_image for one in measurements]
-    figure = Figure(figsize=(8, 1 + 0.5 * len(measurements)), layout="constrained")
-    axes = figure.subplots()
-    bars = axes.barh(range(len(measurements)), seconds, color=BLUE)
-    axes.bar_label(bars, labels=[f"{value:.3f} s" for value in seconds], padding=4)
-    axes.set_yticks(range(len(measurements)), [one.label for one in measurements])
-    axes.invert_yaxis()
-    axes.margins(x=0.15)  # room for the figures at the ends of the bars
-    axes.set(title=title, xlabel="seconds per image")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def describe(measurements: Sequence[Measurement]) -> str:
-    """Say in a sentence what `plot_comparison` shows, to serve as its alt text.
-
-    Raises:
-        ValueError: there is nothing to describe.
-
-    Example:
-        >>> slow = Measurement("50 steps", [], seconds=2.0, spread=0.1)
-        >>> fast = Measurement("20 steps", [], seconds=0.5, spread=0.1)
-        >>> describe([slow, fast])
-        'Bar chart of seconds per image: 50 steps 2.000; 20 steps 0.500 (4.0 times as fast).'
-    """
-    _check_some(measurements)
-    first, *others = measurements
-    parts = [f"{first.label} {first.seconds_per_image:.3f}"]
-    for one in others:
-        ratio = _times_faster(one, first)
-        parts.append(f"{one.label} {one.seconds_per_image:.3f} ({ratio:.1f} times as fast)")
-    return f"Bar chart of seconds per image: {'; '.join(parts)}."
-
-
-def _check_some(measurements: Sequence[Measurement]) -> None:
     if not measurements:
         raise ValueError("There is nothing to compare: give at least one Measurement.")
 
 
-def _times_faster(one: Measurement, first: Measurement) -> float:
+def times_faster(one: Measurement, first: Measurement) -> float:
+    """How many times as fast as the first, or as the call that took turns with it."""
     return one.times_faster or first.seconds_per_image / one.seconds_per_image
 
 
@@ -278,11 +248,25 @@ def _images_of(result: object) -> list[Any]:
     return list(result) if isinstance(result, list | tuple) else [result]
 
 
-def _device_name(used_cuda: bool) -> str:
-    if used_cuda:
-        return torch.cuda.get_device_name()
-    if torch.backends.mps.is_available() and torch.mps.current_allocated_memory():
+def _device_of(call: Any) -> torch.device:
+    """Where the pipeline draws that a call names, is, or was given; the CPU if it has none."""
+    found: list[Any] = []
+    while isinstance(call, partial):
+        found += [*call.args, *call.keywords.values()]
+        call = call.func
+    found += [call, getattr(call, "__self__", None)]
+    if inspect.isfunction(call):
+        names = inspect.getclosurevars(call)
+        found += [*names.nonlocals.values(), *names.globals.values()]
+    devices = [getattr(one, "_execution_device", None) for one in found]
+    return next((one for one in devices if isinstance(one, torch.device)), torch.device("cpu"))
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "mps":
         return f"{platform.machine()} GPU (MPS)"
+    if device.type != "cpu":
+        return getattr(torch, device.type).get_device_name(device)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     name = capabilities.get("cpu_name") or platform.processor() or platform.machine()
     return f"{name} (CPU, {torch.get_num_threads()} threads)"

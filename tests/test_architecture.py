@@ -34,7 +34,7 @@ FLOW = {
     "memory": {"forecast.storages", "loading"},
     "fast": set(),
     "forecast": {"loading", "memory", "models"},
-    "lessons": {"forecast", "grids", "inputs", "judge", "memory"},
+    "lessons": {"forecast", "grids", "inputs", "judge", "memory", "timing"},
     "pictures": {"changes", "grids", "inputs", "models", "timing"},
     "widgets": {"pictures"},
 }
@@ -106,7 +106,7 @@ def test_colab_needs_nothing_but_python():
 
 def test_timing_knows_nothing_of_diffusers():
     beyond = packages(MODULES["timing"]) - set(sys.stdlib_module_names)
-    assert beyond == {"torch", "tqdm", "pandas", "matplotlib"}
+    assert beyond == {"torch", "tqdm", "pandas"}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -1,6 +1,7 @@
 """Timing: what is timed, what is computed from it, and how it is shown. Never how long it took."""
 
 import dataclasses
+from functools import partial
 from importlib import metadata
 from itertools import accumulate
 from types import SimpleNamespace
@@ -55,7 +56,7 @@ def test_two_calls_take_turns_and_their_ratio_is_the_median_of_the_turns(clock):
     measurement = measure(lambda: calls.append("this"), beside=lambda: calls.append("other"))
     assert calls == ["this", "other"] * 4
     assert (measurement.seconds, measurement.times_faster) == (1, 4)
-    assert "4.00 times as fast as the call beside it" in str(measurement)
+    assert "4.00 times as fast as the one beside" in str(measurement)
 
 
 def test_the_ratio_of_two_calls_is_of_their_images(clock):
@@ -125,13 +126,27 @@ def test_device_and_versions_are_recorded(monkeypatch):
     assert {"torch", "diffusers", "transformers"} == set(measurement.versions)
 
 
-def fake_cuda(monkeypatch, events, peak):
+def fake_cuda(monkeypatch, events, peak, gpu=0):
+    """Two GPUs, of which a call takes memory of one."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: events.append("wait"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: events.append("wait"))
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: events.append("reset"))
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 1000)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: peak)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: events.append("reset"))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 1000)
+    monkeypatch.setattr(
+        torch.cuda, "max_memory_allocated", lambda one: peak if one == gpu else 1000
+    )
+    monkeypatch.setattr(
+        torch.cuda, "get_device_name", lambda one: ("Tesla T4", "A100")[one.index or 0]
+    )
+
+
+@pytest.mark.parametrize(("gpu", "name"), [(0, "Tesla T4"), (1, "A100")])
+def test_the_gpu_that_was_used_is_named(monkeypatch, gpu, name):
+    fake_cuda(monkeypatch, [], peak=5000, gpu=gpu)
+    measurement = measure(lambda: None)
+    assert (measurement.device, measurement.peak_memory) == (name, 5000)
 
 
 def test_a_gpu_is_waited_for_before_each_reading_of_the_clock(monkeypatch):
@@ -139,7 +154,7 @@ def test_a_gpu_is_waited_for_before_each_reading_of_the_clock(monkeypatch):
     fake_cuda(monkeypatch, events, peak=5000)
     monkeypatch.setattr(timing.time, "perf_counter", lambda: events.append("clock") or 0)
     measurement = measure(lambda: events.append("call"), warmup=0, repeats=2)
-    assert events == ["reset"] + ["wait", "clock", "call", "wait", "clock"] * 2
+    assert events == ["reset"] * 2 + ["wait", "clock", "call", "wait", "clock"] * 2
     assert (measurement.device, measurement.peak_memory) == ("Tesla T4", 5000)
 
 
@@ -164,15 +179,20 @@ def test_rubbish_of_earlier_cells_is_collected_before_the_peak_is_reset(monkeypa
     assert events[:2] == ["collect", "reset"]
 
 
-def test_apples_gpu_is_waited_for_and_named(monkeypatch):
-    events = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    monkeypatch.setattr(torch.mps, "synchronize", lambda: events.append("wait"))
-    monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 1)
-    measurement = measure(lambda: events.append("call"), warmup=0, repeats=1)
-    assert events == ["wait", "call", "wait"]
-    assert "MPS" in measurement.device
+class Draws:
+    """What draws on a device, as a pipeline says it."""
+
+    def __init__(self, device):
+        self._execution_device = torch.device(device)
+
+    def __call__(self):
+        return []
+
+
+@pytest.mark.parametrize("make", [lambda p: p, lambda p: lambda: p(), lambda p: partial(p)])
+@pytest.mark.parametrize(("device", "named"), [("mps", "GPU (MPS)"), ("cpu", "(CPU, ")])
+def test_the_device_is_that_of_the_pipeline_in_the_call(make, device, named):
+    assert named in measure(make(Draws(device)), warmup=0, repeats=1).device
 
 
 @pytest.mark.parametrize(("value", "shown"), [("true", False), ("", True)])
@@ -212,9 +232,28 @@ def test_compare_sets_ratios_against_the_first():
 
 
 def test_a_ratio_measured_turn_by_turn_comes_before_that_of_two_medians():
-    beside = dataclasses.replace(BATCH, times_faster=5.0)
+    beside = dataclasses.replace(BATCH, ratios=(4.0, 5.0, 6.0))
     assert list(compare([SLOW, beside])["times faster"]) == [1.0, 5.0]
     assert "(5.0 times as fast)" in describe([SLOW, beside])
+
+
+@pytest.mark.parametrize(
+    ("ratios", "faster", "said"),
+    [
+        ((1.1, 1.2, 1.3), True, "1.20 times as fast as the one beside (turns from 1.10 to 1.30)"),
+        ((0.5, 0.6, 0.7), False, "0.60 times as fast as the one beside (turns from 0.50 to 0.70)"),
+        (
+            (0.9, 1.2, 1.3),
+            None,
+            "as fast as the one beside, which is no difference seen (turns from",
+        ),
+        ((), None, "4 images at once"),
+    ],
+)
+def test_turns_that_disagree_decide_nothing(ratios, faster, said):
+    beside = dataclasses.replace(BATCH, ratios=ratios)
+    assert beside.is_faster is faster
+    assert said in str(beside)
 
 
 def test_compare_leaves_out_what_nobody_measured():
