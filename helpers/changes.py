@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from helpers.hub.folders import find_weights
+from helpers.hub.folders import find_weights, load_file, variant_of
 from helpers.models import nearest
 
 if TYPE_CHECKING:
@@ -58,9 +60,10 @@ def use_scheduler(
             raise ValueError(f"{name} has no setting {setting!r}. {nearest(setting, settings)}")
     try:
         new = compatibles[name].from_config(pipeline.scheduler.config, **config_changes)
-    except Exception as error:  # some schedulers check a value, others fail on it
-        why = str(error).partition("\n")[0]
-        raise ValueError(f"{name} cannot be made with {config_changes}: {why}") from error
+    except Exception as error:  # some check a value, others fail on it; some lack a library
+        why = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        given = f" with {config_changes}" if config_changes else ""
+        raise ValueError(f"{name} cannot be made{given}: {why.strip()}") from error
     pipeline.scheduler = new
     return pipeline
 
@@ -70,7 +73,7 @@ def use_vae(pipeline: StableDiffusion, vae: str | Path) -> StableDiffusion:
 
     Args:
         pipeline: changed in place, and only if all goes well.
-        vae: what `MODELS[name].vae` says, an id on the Hub, or a local folder.
+        vae: what `MODELS[name].vae` says, an id on the Hub, a local folder or a file.
 
     Returns:
         The same pipeline.
@@ -88,14 +91,17 @@ def use_vae(pipeline: StableDiffusion, vae: str | Path) -> StableDiffusion:
         >>> use_vae(pipeline, "tiny-portraits-vae-ft").vae.config.latent_channels
         12
     """
-    from diffusers import AutoencoderKL
+    import diffusers
 
-    folder = find_weights(vae, "use_vae(pipeline, 'tiny-portraits-vae-ft')")
-    new = AutoencoderKL.from_pretrained(folder, dtype=pipeline.vae.dtype, use_safetensors=True)
-    shapes = [
-        (part.config.latent_channels, 2 ** (len(part.config.block_out_channels) - 1))
-        for part in (new, pipeline.vae)
-    ]
+    found = find_weights(vae, "use_vae(pipeline, 'tiny-portraits-vae-ft')")
+    if found.is_file():
+        new = load_file(diffusers.AutoencoderKL, found, dtype=pipeline.vae.dtype)
+    else:
+        kind = getattr(diffusers, diffusers.AutoencoderKL.load_config(found)["_class_name"])
+        new = kind.from_pretrained(
+            found, dtype=pipeline.vae.dtype, use_safetensors=True, variant=variant_of(found)
+        )
+    shapes = [_latents_of(part.config) for part in (new, pipeline.vae)]
     if shapes[0] != shapes[1]:
         said = [f"{channels} channels, {scale} times smaller" for channels, scale in shapes]
         raise ValueError(
@@ -113,8 +119,9 @@ def use_few_steps(pipeline: StableDiffusion, lora: str | Path) -> StableDiffusio
 
     Args:
         pipeline: changed in place, and only if all goes well: the UNet by the LoRA weights, which
-            are merged into its own, and the scheduler, which becomes `LCMScheduler`.
-        lora: what `MODELS[name].few_steps` says, an id on the Hub, or a local folder.
+            are merged into its own once, beside others that it has, and the scheduler, which
+            becomes `LCMScheduler`.
+        lora: what `MODELS[name].few_steps` says, an id on the Hub, a local folder or a file.
 
     Returns:
         The same pipeline.
@@ -134,19 +141,42 @@ def use_few_steps(pipeline: StableDiffusion, lora: str | Path) -> StableDiffusio
     """
     from diffusers import LCMScheduler
 
-    folder = find_weights(lora, "use_few_steps(pipeline, 'tiny-portraits-lcm')")
-    weights, alphas = pipeline.lora_state_dict(folder, unet_config=pipeline.unet.config)
-    try:
-        pipeline.load_lora_into_unet(weights, alphas, unet=pipeline.unet)
-        pipeline.fuse_lora()
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"The weights of {Path(lora).name!r} do not fit this UNet: use those that were made "
-            "for the same model."
-        ) from error
-    finally:
-        pipeline.unload_lora_weights()
+    name = re.sub(r"\W", "_", Path(lora).stem)  # a name of an adapter has no dots
+    if name not in getattr(pipeline.unet, "peft_config", {}):
+        _merge(pipeline, find_weights(lora, "use_few_steps(pipeline, 'tiny-portraits-lcm')"), name)
     known = inspect.signature(LCMScheduler.__init__).parameters
     config = {key: value for key, value in pipeline.scheduler.config.items() if key in known}
     pipeline.scheduler = LCMScheduler.from_config(config)
     return pipeline
+
+
+def _merge(pipeline: StableDiffusion, weights: Path, name: str) -> None:
+    """Merge LoRA weights into the UNet's, beside those that it has; or leave all as it was."""
+    before = list(getattr(pipeline.unet, "peft_config", ()))
+    options = {"weight_name": weights.name} if weights.is_file() else {}
+    folder = weights.parent if weights.is_file() else weights
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT warns of a second set of weights: it is meant
+        try:
+            state, alphas = pipeline.lora_state_dict(
+                folder, unet_config=pipeline.unet.config, **options
+            )
+            pipeline.load_lora_into_unet(state, alphas, unet=pipeline.unet, adapter_name=name)
+            pipeline.unet.set_adapters([*before, name])
+            pipeline.fuse_lora(components=["unet"], adapter_names=[*before, name])
+        except (RuntimeError, ValueError) as error:
+            if before:
+                pipeline.unet.delete_adapters(name)
+                pipeline.unet.set_adapters(before)
+            else:
+                pipeline.unload_lora_weights()
+            raise ValueError(
+                f"The weights of {weights.stem!r} do not fit this UNet: use those that were made "
+                "for the same model."
+            ) from error
+
+
+def _latents_of(config: Any) -> tuple[int, int]:
+    """The channels of an autoencoder's latents, and how many times smaller they are."""
+    channels = config.get("block_out_channels") or config["encoder_block_out_channels"]
+    return config["latent_channels"], 2 ** (len(channels) - 1)

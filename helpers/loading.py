@@ -11,7 +11,7 @@ import torch
 
 from helpers.changes import use_scheduler
 from helpers.forecast.shapes import empty_pipeline, fill_with_random_weights
-from helpers.hub.folders import check_folder, find_folder
+from helpers.hub.folders import check_folder, find_folder, load_file, variant_of
 from helpers.models import MODELS, say_once
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def load_pipeline(
     For a model with random weights a sentence is printed, once, that says what they are good for.
 
     Args:
-        model: a name of `MODELS`, an id on the Hub ("owner/name"), or a local folder.
+        model: a name of `MODELS`, an id on the Hub ("owner/name"), a local folder, or one
+            safetensors file that diffusers knows.
         device: "auto" (CUDA, else MPS, else the CPU) or a device of PyTorch.
         dtype: "auto" (see `pick_dtype`), "float32", "bfloat16" or "float16".
         scheduler: a name or class to take the place of the checkpoint's own (see `use_scheduler`).
@@ -57,7 +58,7 @@ def load_pipeline(
     device = pick_device(device)
     dtype = pick_dtype(device, dtype)
     quieten()
-    from diffusers import DiffusionPipeline
+    from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
     folder = find_folder(model)
     row = MODELS.get(str(model))
@@ -67,10 +68,16 @@ def load_pipeline(
             say_once(f"On a CPU, {row.name} can take minutes for a picture of 20 steps.")
         pipeline = fill_with_random_weights(empty_pipeline(folder, dtype), device)
         pipeline.register_to_config(_name_or_path=folder)  # as from_pretrained does
+    elif folder.is_file():
+        pipeline = load_file(StableDiffusionPipeline, folder, dtype=dtype).to(device)
     else:
         check_folder(folder, Path(model).name)
         pipeline = DiffusionPipeline.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            variant=variant_of(folder),
         ).to(device)
     pipeline.set_progress_bar_config(disable=bool(os.environ.get("CI")), leave=False)
     return pipeline if scheduler is None else use_scheduler(pipeline, scheduler)

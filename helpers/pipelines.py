@@ -48,7 +48,8 @@ class StableDiffusion(Pipeline, Protocol):
     num_timesteps: int  # this and the next only while it draws
     guidance_scale: float
     enable_attention_slicing: Any
-    load_lora_weights: Any
+    load_lora_into_unet: Any
+    unload_lora_weights: Any
+    register_to_config: Any
     lora_state_dict: Any
     fuse_lora: Any
-    delete_adapters: Any

@@ -4,6 +4,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 from helpers import (
@@ -138,7 +139,63 @@ def test_with_its_weights_four_steps_follow_the_prompt(own, judge):
     images = own(prompts, generator=generators, num_inference_steps=4, guidance_scale=1).images
     assert adherence(images, prompts, judge).stack().mean() > 0.9
     assert type(own.scheduler).__name__ == "LCMScheduler"
-    assert not any("lora" in name for name, _ in own.unet.named_parameters())
+    assert own.unet.conv_in.merged  # so that they cost no time
+
+
+def drawn(pipeline):
+    return draw(pipeline, prompt="a knight")[0]
+
+
+def test_called_again_it_changes_nothing_more(own):
+    once = drawn(use_few_steps(own, "tiny-portraits-lcm"))
+    again = drawn(use_few_steps(own, "tiny-portraits-lcm"))
+    assert np.array_equal(once, again)
+
+
+def add_lora(pipeline, name):
+    """A reader's own LoRA weights, which change the picture."""
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, target_modules=["to_q"], init_lora_weights=False)
+    pipeline.unet.add_adapter(config, adapter_name=name)
+
+
+def test_the_readers_own_lora_stays(own):
+    add_lora(own, "mine")
+    pipeline = use_few_steps(own, "tiny-portraits-lcm")
+    assert pipeline.unet.active_adapters() == ["mine", "tiny_portraits_lcm"]
+    both = drawn(pipeline)
+    pipeline.unet.unfuse_lora()
+    pipeline.unet.set_adapters(["mine", "tiny_portraits_lcm"])
+    assert np.abs(drawn(pipeline) - both).max() <= 2  # merged is like applied
+
+
+def test_a_refusal_leaves_the_readers_own_lora_as_it_was(own, tmp_path):
+    add_lora(own, "mine")
+    before = drawn(own)
+    (file,) = (MODELS_FOLDER / "tiny-portraits-lcm").glob("*.safetensors")
+    state = {key: tensor[..., :1] for key, tensor in load_file(file).items()}
+    save_file({key: tensor.contiguous() for key, tensor in state.items()}, tmp_path / file.name)
+    with pytest.raises(ValueError, match="do not fit this UNet"):
+        use_few_steps(own, tmp_path)
+    assert own.unet.active_adapters() == ["mine"]
+    assert np.array_equal(drawn(own), before)
+
+
+def test_one_file_is_as_good_as_its_folder(own, pipeline):
+    (file,) = (MODELS_FOLDER / "tiny-portraits-lcm").glob("*.safetensors")
+    by_file = drawn(use_few_steps(own, file))
+    assert np.array_equal(by_file, drawn(use_few_steps(load_pipeline(device="cpu"), file.parent)))
+
+
+def test_a_scheduler_whose_library_is_missing_says_which(pipeline, monkeypatch):
+    class Lacking(diffusers.DPMSolverSDEScheduler):
+        @classmethod
+        def from_config(cls, config, **options):
+            raise ImportError("\nDPMSolverSDEScheduler requires the torchsde library")
+
+    monkeypatch.setattr(type(pipeline.scheduler), "compatibles", [Lacking])
+    with pytest.raises(ValueError, match="^Lacking cannot be made: .* requires the torchsde libra"):
+        use(pipeline, "Lacking")
 
 
 def test_weights_for_another_model_change_nothing(own, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import errors
+from safetensors.torch import save_file
 
 from helpers import (
     MODELS,
@@ -17,6 +18,7 @@ from helpers import (
     load_pipeline,
     pick_device,
     pick_dtype,
+    use_vae,
 )
 from helpers import use_scheduler as use
 from helpers.hub.fetching import fetch
@@ -83,7 +85,7 @@ def test_local_files_are_read_as_safetensors_without_remote_code(monkeypatch):
     monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", recorded)
     load_pipeline(device="cpu", dtype="float32")
     expected = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
-    assert asked == expected
+    assert asked == expected | {"variant": None}
 
 
 def test_the_dtype_reaches_every_part():
@@ -348,3 +350,48 @@ def test_trained_models_are_as_large_as_the_table_says(name):
     files = (MODELS_FOLDER / MODELS[name].id).rglob("*.safetensors")
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     assert MODELS[name].download == f"{megabytes:.0f} MB, embedded"
+
+
+# What readers have on their disk
+
+
+def test_a_folder_with_float16_weights_only(tmp_path):
+    pipeline = load_pipeline("tiny-portraits", device="cpu")
+    pipeline.save_pretrained(tmp_path / "mine", variant="fp16")
+    assert load_pipeline(tmp_path / "mine", device="cpu").unet.dtype is torch.float32
+
+
+def test_home_is_where_the_tilde_leads(tmp_path, monkeypatch):
+    shutil.copytree(MODELS_FOLDER / "tiny-portraits", tmp_path / "mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert load_pipeline("~/mine", device="cpu").unet.config.in_channels == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"_class_name": ', "is damaged, it is not JSON: fetch the model again"),
+        ("[1, 2]", "names no pipeline: give the folder that pipeline.save_pretrained"),
+        ('{"layers": 3}', "names no pipeline"),
+    ],
+)
+def test_a_damaged_or_foreign_index(tmp_path, text, message):
+    (tmp_path / "model_index.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_pipeline(tmp_path, device="cpu")
+
+
+def test_a_single_file_that_cannot_be_loaded_offline_names_the_call(tmp_path):
+    save_file({"lora_A": torch.zeros(2, 2)}, tmp_path / "mine.safetensors")
+    with pytest.raises(ValueError, match=r"'mine.safetensors'.*from_single_file.*load_lora_weigh"):
+        load_pipeline(tmp_path / "mine.safetensors", device="cpu")
+
+
+@pytest.mark.parametrize("names", [[], ["notes.txt"], ["weights.bin"]])
+def test_a_folder_without_weights_is_not_called_one_of_pickles(tmp_path, names, pipeline):
+    for name in names:
+        (tmp_path / name).touch()
+    message = "only as pickle files" if names == ["weights.bin"] else "There are no weights in"
+    with pytest.raises(ValueError, match=message):
+        use_vae(pipeline, tmp_path)
