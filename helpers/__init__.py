@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from helpers.changes import use_few_steps, use_scheduler, use_vae
+from helpers.changes import use_scheduler, use_vae
+from helpers.fast.few_steps import use_few_steps
 from helpers.fast.openvino import use_openvino
 from helpers.forecast.memory import GPUS, Forecast, forecast_memory, what_fits
 from helpers.grids import explain_black, image_distance, image_grid, show

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import CLIPProcessor, PreTrainedModel
 
 IMAGES_AT_ONCE = 64
+# No part of a longer word ("old-fashioned"), and nothing that is asked to be absent.
+NOT_BEFORE = r"(?<![\w-])(?<!\bnot )(?<!\bwithout )(?<!\bnever )(?<!n't )"
 
 
 class Judge(NamedTuple):
@@ -119,8 +121,10 @@ def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataF
 def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]:
     """Return the attributes that a prompt pins down, each with its value.
 
-    Of the phrases found in the prompt as whole words, whatever their case, the longest decides.
-    Where none is found, an attribute with a default takes that, and any other stays open.
+    Of the phrases found in the prompt as whole words, whatever their case, the longest decides;
+    "not smiling" and "without make up" say nothing of what is there instead. Where no phrase is
+    found, an attribute stays open; one with a default takes that, if the prompt names anything that
+    the vocabulary knows.
 
     Example:
         >>> vocabulary = {
@@ -128,23 +132,27 @@ def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]
         ...     "figure": {"values": {"blue": ["blue on"], "red": ["red on"]}},
         ...     "mood": {"values": {"smiling": ["smiling"]}},
         ... }
-        >>> wanted_attributes("the oldest warrior chief, Blue on red", vocabulary)
+        >>> wanted_attributes("the oldest warrior chief, Blue on red, not smiling", vocabulary)
         {'age': 'oldest', 'figure': 'blue'}
+        >>> wanted_attributes("a cat on a skateboard", vocabulary)
+        {}
     """
     words = " ".join(prompt.split())
-    wanted = {}
+    wanted: dict[str, str] = {}
     for attribute, entry in vocabulary.items():
         found = {
             phrase: value
             for value, phrases in entry["values"].items()
             for phrase in phrases
-            if re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", words, re.IGNORECASE)
+            if re.search(rf"{NOT_BEFORE}{re.escape(phrase)}(?![\w-])", words, re.IGNORECASE)
         }
         if found:
             wanted[attribute] = found[max(found, key=len)]
-        elif "default" in entry:
-            wanted[attribute] = entry["default"]
-    return wanted
+    if not wanted:
+        return {}  # a prompt of which nothing is known asks for nothing that could be read
+    usual = {name: one["default"] for name, one in vocabulary.items() if "default" in one}
+    both = usual | wanted
+    return {name: both[name] for name in vocabulary if name in both}
 
 
 def adherence(

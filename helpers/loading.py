@@ -13,6 +13,7 @@ from helpers.changes import use_scheduler
 from helpers.forecast.shapes import empty_pipeline, fill_with_random_weights
 from helpers.hub.folders import check_folder, find_folder, load_file, variant_of
 from helpers.models import MODELS, say_once
+from helpers.pictures.weights import note_as_loaded
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
@@ -79,6 +80,7 @@ def load_pipeline(
             trust_remote_code=False,
             variant=variant_of(folder),
         ).to(device)
+    note_as_loaded(pipeline)
     pipeline.set_progress_bar_config(disable=bool(os.environ.get("CI")), leave=False)
     return pipeline if scheduler is None else use_scheduler(pipeline, scheduler)
 

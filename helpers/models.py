@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 if TYPE_CHECKING:
     from helpers.pipelines import Pipeline
@@ -36,6 +37,7 @@ class Model:
     vae: str | None = None  # an autoencoder that was trained further, for `use_vae`
     few_steps: str | None = None  # weights with which few steps are enough, for `use_few_steps`
     shape: str | None = None  # the row with its architecture's configs, if they are not its own
+    safety_checker: bool = False  # it comes with a network that looks at what was drawn
     random_weights: bool = False  # there are only configs; the weights are drawn when it is loaded
 
 
@@ -78,6 +80,7 @@ MODELS: dict[str, Model] = {
             vae="stabilityai/sd-vae-ft-mse",
             few_steps="latent-consistency/lcm-lora-sdv1-5",
             shape="sd15-shape",
+            safety_checker=True,
         ),
         Model(
             name="stable-diffusion-v1-4",
@@ -88,6 +91,7 @@ MODELS: dict[str, Model] = {
             judge="openai/clip-vit-large-patch14",
             description="The checkpoint before v1-5, from its makers.",
             shape="sd15-shape",
+            safety_checker=True,
         ),
         Model(
             name="sd15-shape",
@@ -139,7 +143,10 @@ def identify(pipeline: Pipeline) -> tuple[str, str | None]:
         return f"{owner}/{name}", folder.name
     if not folder.is_dir():
         return source, None
-    return re.sub(r"[^\w.-]|^[.-]", "_", folder.resolve().name, flags=re.ASCII), None
+    own = folder.resolve().name
+    plain = re.sub(r"[^\w.-]|^[.-]", "_", own, flags=re.ASCII)
+    # Two names that read alike in ASCII are still two.
+    return (plain if plain == own else f"{plain}-{crc32(own.encode()):08x}"), None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

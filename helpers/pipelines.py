@@ -42,6 +42,7 @@ class StableDiffusion(Pipeline, Protocol):
     text_encoder: Any
     unet: Any
     vae: Any
+    safety_checker: Any
     vae_scale_factor: int
     image_processor: Any
     to: Any

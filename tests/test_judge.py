@@ -92,7 +92,30 @@ def test_the_four_ages_of_the_walkthrough(vocabulary, words, age):
 
 @pytest.mark.parametrize("prompt", ["", "a golden threshold, golds, unserious, photography"])
 def test_phrases_inside_other_words_do_not_count(vocabulary, prompt):
-    assert wanted_attributes(prompt, vocabulary) == {"age": "adult"}
+    assert wanted_attributes(prompt, vocabulary) == {}
+
+
+@pytest.mark.parametrize("prompt", ["a cat on a skateboard", "the queue", "8k, masterpiece"])
+def test_a_prompt_of_which_nothing_is_known_gets_no_score(vocabulary, judge, prompt):
+    assert wanted_attributes(prompt, vocabulary) == {}
+    assert adherence(noise(2), prompt, judge).isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    "words", ["not smiling", "without star make up", "never looking away", "isn't young"]
+)
+def test_what_is_to_be_absent_is_not_asked_for(vocabulary, words):
+    wanted = wanted_attributes(f"portrait photo of a knight, {words}", vocabulary)
+    assert wanted == {"subject": "knight", "age": "adult", "style": "photo"}
+
+
+def test_parts_of_words_with_hyphens_do_not_count(vocabulary):
+    wanted = wanted_attributes("a knight, old-fashioned lamp, all-blue on red-hot", vocabulary)
+    assert wanted == {"subject": "knight", "age": "adult"}
+
+
+def test_no_make_up_is_something_to_ask_for(vocabulary):
+    assert wanted_attributes("a queen, no make up", vocabulary)["make_up"] == "none"
 
 
 @pytest.mark.parametrize("prompt", ["blue on red", "Blue on Red, smiling", "smiling,blue on  red."])

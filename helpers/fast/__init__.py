@@ -1,1 +1,1 @@
-"""Other engines than PyTorch to draw with: what the extra named `fast` installs."""
+"""Draw faster than PyTorch alone: another engine, and weights for few steps."""

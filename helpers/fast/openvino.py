@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
     """Run the pipeline's UNet and the decoder of its autoencoder in OpenVINO.
 
-    Each is converted once, in seconds, and compiled for every new shape of its inputs. Load or
-    change weights before, not after. `del pipeline.unet.forward` goes back to PyTorch.
+    Each is converted once, in seconds, and compiled for every new shape of its inputs. If its
+    weights are changed later, it refuses to draw with the old ones: call this again.
+    `del pipeline.unet.forward` goes back to PyTorch.
 
     Args:
         pipeline: a Stable Diffusion 1.x on the CPU; changed in place. If it was converted before,
@@ -30,7 +31,7 @@ def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
 
     Raises:
         ModuleNotFoundError: OpenVINO is not installed.
-        ValueError: the pipeline is not on the CPU.
+        ValueError: the pipeline is not on the CPU, or no Stable Diffusion 1.x.
 
     Source: OpenVINO, `convert_model` and `compile_model`. Its telemetry is left out.
 
@@ -42,6 +43,7 @@ def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
     """
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
+    _check(pipeline)
     unet, decoder = pipeline.unet, pipeline.vae.decoder
     if unet.device.type != "cpu":
         raise ValueError(
@@ -70,11 +72,39 @@ def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
                 f"The UNet was converted without {', '.join(given)}: "
                 "del pipeline.unet.forward goes back to PyTorch, which knows more."
             )
+        refuse_if_changed()
         noise = ask(sample, torch.as_tensor(timestep), encoder_hidden_states)
         return UNet2DConditionOutput(noise) if return_dict else (noise,)
 
-    unet.forward, decoder.forward = forward, lambda sample, *_: decode(sample)
+    def decode_latents(sample: torch.Tensor, *_: object) -> torch.Tensor:
+        refuse_if_changed()
+        return decode(sample)
+
+    def refuse_if_changed() -> None:
+        if _versions(unet, decoder) != converted:
+            raise ValueError(
+                "The weights have changed since they were converted: call use_openvino again."
+            )
+
+    unet.forward, decoder.forward = forward, decode_latents
+    converted = _versions(unet, decoder)
     return pipeline
+
+
+def _check(pipeline: StableDiffusion) -> None:
+    """Refuse what the conversion would get wrong: another network, or one that asks for more."""
+    unet, vae = getattr(pipeline, "unet", None), getattr(pipeline, "vae", None)
+    needs = getattr(getattr(unet, "config", None), "addition_embed_type", None)
+    if type(unet).__name__ != "UNet2DConditionModel" or needs or not hasattr(vae, "decoder"):
+        raise ValueError(
+            f"{type(pipeline).__name__} is no Stable Diffusion 1.x, and only that is converted "
+            "here: optimum-intel converts many others."
+        )
+
+
+def _versions(*modules: torch.nn.Module) -> list[tuple[int, int]]:
+    """Which tensors networks have, and how often each was written to."""
+    return [(id(one), one._version) for module in modules for one in module.parameters()]
 
 
 class _Plain(torch.nn.Module):

@@ -35,7 +35,12 @@ GPUS: dict[str, float] = {
 # What CUDA itself and the libraries' workspaces take beside the tensors: an assumption, in bytes.
 RESERVE = 0.75e9
 
-COMPONENTS = {"text encoder": "text_encoder", "UNet step": "unet", "VAE decode": "vae"}
+COMPONENTS = {
+    "text encoder": "text_encoder",
+    "UNet step": "unet",
+    "VAE decode": "vae",
+    "safety check": "safety_checker",
+}
 
 ATTENTION = ("sdpa", "classic", "sliced")
 
@@ -139,6 +144,8 @@ def forecast_memory(
     weights, activations = {}, {}
     with torch.no_grad(), FusedAttention(), storages:
         for component, name in COMPONENTS.items():
+            if name not in modules:
+                continue
             resident = _place_weights(modules, name, offload, storages)
             storages.restart()
             next(steps)
@@ -216,7 +223,8 @@ def _pipeline_to_forecast(model: str | Path, dtype: str | torch.dtype) -> Stable
             f"There is no Stable Diffusion 1.x under {str(model)!r}: give a name of MODELS "
             f"({', '.join(MODELS)}) or a folder that holds one."
         )
-    pipeline = empty_pipeline(folder, DTYPES[name])
+    checked = known.safety_checker if known else (described.get("safety_checker") or [None])[0]
+    pipeline = empty_pipeline(folder, DTYPES[name], safety_checker=bool(checked))
     for module in modules_of(pipeline).values():
         module.to("meta")
     return pipeline
@@ -259,6 +267,11 @@ def _one_step(
     guided = without + 7.5 * (with_prompt - without)
     yield
     images = _decode(vae, latents / vae.config.scaling_factor)
+    if pipeline.safety_checker is not None:
+        yield
+        side = pipeline.safety_checker.config.vision_config.image_size
+        small = torch.empty((batch_size, 3, side, side), dtype=unet.dtype, device="meta")
+        pipeline.safety_checker.visual_projection(pipeline.safety_checker.vision_model(small)[1])
     images = pipeline.image_processor.postprocess(images, output_type="pt")
     del past, guided
     yield
@@ -282,12 +295,16 @@ def _place_weights(
         The bytes that are there all the time; what offload moves comes and goes by hooks.
     """
     groups = {"sequential": _layers, "group": _blocks}
-    if offload in groups:
+    # diffusers never offloads the safety checker.
+    kept = [modules[one] for one in ("safety_checker",) if one in modules and one != name]
+    if offload in groups and name != "safety_checker":
+        resident = bytes_of(tensors_of(*kept))
+        storages.hold(resident)
         for part, size in groups[offload](modules[name]).items():
             part.register_forward_pre_hook(lambda *_, size=size: storages.hold(size))
             part.register_forward_hook(lambda *_, size=size: storages.hold(-size))
-        return 0
-    there = modules.values() if offload is None else [modules[name]]
+        return resident
+    there = modules.values() if offload is None else [modules[name], *kept]
     resident = bytes_of(tensors_of(*there))
     storages.hold(resident)
     return resident

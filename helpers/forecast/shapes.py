@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from helpers.pipelines import StableDiffusion
 
 
-def empty_pipeline(folder: Path, dtype: torch.dtype) -> StableDiffusion:
+def empty_pipeline(
+    folder: Path, dtype: torch.dtype, safety_checker: bool = False
+) -> StableDiffusion:
     """Build a pipeline of Stable Diffusion 1.x from its configs alone, without any weights.
 
     Args:
         folder: in diffusers' layout; the tokenizer is the embedded model's, to give it some words.
         dtype: what the weights are declared to be.
+        safety_checker: whether to build the one whose config lies beside the others.
 
     Returns:
         The pipeline, its parameters on the meta device, where they take no memory.
@@ -30,30 +33,34 @@ def empty_pipeline(folder: Path, dtype: torch.dtype) -> StableDiffusion:
         >>> f"{pipeline.unet.num_parameters() / 1e6:.1f} million", pipeline.unet.device
         ('859.5 million', device(type='meta'))
     """
+    import diffusers
     from accelerate import init_empty_weights
-    from diffusers import (
-        AutoencoderKL,
-        PNDMScheduler,
-        StableDiffusionPipeline,
-        UNet2DConditionModel,
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import (
+        CLIPConfig,
+        CLIPImageProcessor,
+        CLIPTextConfig,
+        CLIPTextModel,
+        CLIPTokenizer,
     )
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     with init_empty_weights():
         text_config = CLIPTextConfig.from_pretrained(folder, subfolder="text_encoder")
         parts = {"text_encoder": CLIPTextModel(text_config)}
-        for name, model_class in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
-            config = model_class.load_config(folder, subfolder=name)
-            parts[name] = model_class.from_config(config)
+        for name in ("unet", "vae"):
+            config = diffusers.UNet2DConditionModel.load_config(folder, subfolder=name)
+            parts[name] = getattr(diffusers, config["_class_name"]).from_config(config)
+        if safety_checker:
+            config = CLIPConfig.from_pretrained(folder, subfolder="safety_checker")
+            parts["safety_checker"] = StableDiffusionSafetyChecker(config)
     for part in parts.values():
         # diffusers' own `to` gives notice of layers to keep in float32, of which these have none.
         torch.nn.Module.to(part.eval().requires_grad_(False), dtype)
-    return StableDiffusionPipeline(
-        **parts,
+    return diffusers.StableDiffusionPipeline(
+        **{"safety_checker": None} | parts,
         tokenizer=CLIPTokenizer.from_pretrained(MODELS_FOLDER / "tiny-portraits/tokenizer"),
-        scheduler=PNDMScheduler.from_pretrained(folder, subfolder="scheduler"),
-        safety_checker=None,
-        feature_extractor=None,
+        scheduler=diffusers.PNDMScheduler.from_pretrained(folder, subfolder="scheduler"),
+        feature_extractor=CLIPImageProcessor() if safety_checker else None,
         requires_safety_checker=False,
     )
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.changes import use_scheduler
 from helpers.inputs import cut_words, unknown_words
-from helpers.models import MODELS, identify
+from helpers.models import MODELS, MODELS_FOLDER, identify
 from helpers.pictures.settings import Settings
+from helpers.pictures.weights import changes_of, fingerprint, is_as_loaded
 from helpers.timing import PACKAGES
 
 if TYPE_CHECKING:
@@ -28,12 +29,15 @@ def describe_settings(
     num_inference_steps: int = 20,
     guidance_scale: float = 7.5,
     scheduler: str | None = None,
+    height: int | None = None,
+    width: int | None = None,
 ) -> Settings:
     """Complete what a reader chooses with what the pipeline adds: model, config, versions.
 
     Args:
         pipeline: what is to draw.
         scheduler: the name of one that fits; None for the pipeline's own.
+        height, width: in pixels; None for the model's own, each by itself.
 
     Raises:
         ValueError: a setting is out of range, or the scheduler does not fit.
@@ -58,6 +62,10 @@ def describe_settings(
         model=model,
         revision=revision,
         dtype=str(pipeline.dtype).removeprefix("torch."),
+        height=height or own_size(pipeline),
+        width=width or own_size(pipeline),
+        weights=fingerprint(pipeline) or None,
+        changes=changes_of(pipeline) or None,
         versions={package: metadata.version(package) for package in PACKAGES},
     )
 
@@ -77,29 +85,40 @@ def differences(settings: Settings, pipeline: StableDiffusion) -> str:
         >>> differences(Settings("a knight", model="me/mine"), pipeline).split(":")[0]
         "It was made with 'me/mine', not 'tiny-portraits'"
     """
+    (model, revision), changes = identify(pipeline), changes_of(pipeline)
+    if settings.model != model:
+        return (
+            f"It was made with {settings.model!r}, not {model!r}: if you trust that model, "
+            "load it with load_pipeline and start a playground with it."
+        )
+    if settings.revision != revision:
+        return f"It was made with another commit of {model!r}: {settings.revision}, not {revision}."
+    if settings.weights and (settings.changes or []) != changes:
+        made, has = ("; ".join(one or ["none"]) for one in (settings.changes, changes))
+        return f"It was made with changes to the model ({made}), and here are these: {has}."
     here = describe_settings(pipeline, "", scheduler=settings.scheduler)
     if settings.scheduler not in fitting_schedulers(pipeline):
         raise ValueError(
             f"{settings.scheduler!r} cannot draw with this model: choose one that the playground "
             "offers."
         )
-    if (settings.model, settings.revision) != (here.model, here.revision):
-        return (
-            f"It was made with {settings.model!r}, not {here.model!r}: if you trust that model, "
-            "load it with load_pipeline and start a playground with it."
-        )
     own = here.scheduler_config or {}
     config = settings.scheduler_config or own
-    changes = {key: val for key, val in config.items() if own.get(key) != val}
-    if changes:
+    otherwise = {key: val for key, val in config.items() if own.get(key) != val}
+    if otherwise:
         return (
-            f"Its scheduler was set otherwise ({_shorten(changes)}): if you want that, set it with "
-            "use_scheduler and start a playground with the pipeline."
+            f"Its scheduler was set otherwise ({_shorten(otherwise)}): if you want that, set it "
+            "with use_scheduler and start a playground with the pipeline."
         )
     if settings.dtype != here.dtype:
         return (
             f"It was made in {settings.dtype}, this pipeline draws in {here.dtype}: load it with "
             f"dtype={settings.dtype!r} for the same picture."
+        )
+    if settings.weights and settings.weights != here.weights:
+        return (
+            "It was made with other weights of this model, which were trained on or changed: load "
+            "those for the same picture."
         )
     if settings.versions and settings.versions != here.versions:
         return f"It was made with {_shorten(settings.versions)}: the picture may differ a little."
@@ -133,6 +152,8 @@ def to_code(settings: Settings, pipeline: StableDiffusion) -> str:
     if settings.revision:
         source.append(f"revision={settings.revision!r}")
     changes = "".join(f", {key}={val!r}" for key, val in _changes(settings, pipeline).items())
+    size = "" if settings.height is None else f"\n    height={settings.height},"
+    size += "" if settings.width is None else f"\n    width={settings.width},"
     return f"""\
 import torch
 from diffusers import DiffusionPipeline, {settings.scheduler}
@@ -141,11 +162,11 @@ pipeline = DiffusionPipeline.from_pretrained(
     {", ".join(source)}
 ).to({str(pipeline.device)!r})
 pipeline.scheduler = {settings.scheduler}.from_config(pipeline.scheduler.config{changes})
-image = pipeline(
+{_code_of_changes(pipeline)}image = pipeline(
     prompt={settings.prompt!r},
     negative_prompt={settings.negative_prompt!r},
     num_inference_steps={settings.num_inference_steps},
-    guidance_scale={settings.guidance_scale},
+    guidance_scale={settings.guidance_scale},{size}
     generator=torch.Generator("cpu").manual_seed({settings.seed}),
 ).images[0]
 """
@@ -176,6 +197,19 @@ def notices(pipeline: StableDiffusion, settings: Settings) -> dict[str, str]:
     return {name: sentence for name, sentence in found.items() if sentence}
 
 
+def own_size(pipeline: Any) -> int | None:
+    """The pixels of a side that a pipeline draws by itself; None where it does not say.
+
+    Example:
+        >>> from helpers import load_pipeline
+        >>> own_size(load_pipeline("tiny-portraits", device="cpu"))
+        128
+    """
+    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    side = getattr(getattr(network, "config", None), "sample_size", None)
+    return side * pipeline.vae_scale_factor if isinstance(side, int) else None
+
+
 def fitting_schedulers(pipeline: Pipeline) -> list[str]:
     """Return the names of the schedulers that can draw with a pipeline.
 
@@ -189,9 +223,11 @@ def fitting_schedulers(pipeline: Pipeline) -> list[str]:
     """
     needed = {"beta_start", "beta_end"} & set(pipeline.scheduler.config)
     return sorted(
-        kind.__name__
-        for kind in pipeline.scheduler.compatibles
-        if needed <= set(inspect.signature(kind.__init__).parameters)
+        {
+            kind.__name__
+            for kind in (*pipeline.scheduler.compatibles, type(pipeline.scheduler))
+            if needed <= set(inspect.signature(kind.__init__).parameters)
+        }
     )
 
 
@@ -234,6 +270,29 @@ def _changes(settings: Settings, pipeline: StableDiffusion) -> dict[str, Any]:
     usual = kind.from_config(checkpoint).config
     config = settings.scheduler_config or {}
     return {key: val for key, val in config.items() if key in usual and usual[key] != val}
+
+
+def _code_of_changes(pipeline: StableDiffusion) -> str:
+    """The lines that make a pipeline's changes again, or a comment that says which they cannot."""
+    code, open_ones = "", []
+    for change in changes_of(pipeline):
+        part, _, what = change.partition(": ")
+        folder = MODELS_FOLDER / what.removeprefix("LoRA ").replace("_", "-")
+        place = repr(os.path.relpath(folder).replace(os.sep, "/"))
+        if part == "vae" and folder.is_dir():
+            kind = type(pipeline.vae).__name__
+            code += f"from diffusers import {kind}\n"
+            load = f"{kind}.from_pretrained({place}, dtype=pipeline.vae.dtype)"
+            code += f"pipeline.vae = {load}.to(pipeline.device)\n"
+        elif part == "unet" and what.startswith("LoRA ") and folder.is_dir():
+            code += f"pipeline.load_lora_weights({place})\npipeline.fuse_lora()\n"
+        else:
+            open_ones.append(change)
+    if is_as_loaded(pipeline) is False and not changes_of(pipeline):
+        open_ones.append("its weights")
+    if open_ones:
+        code += f"# Changed before it drew, in a way that no code knows: {', '.join(open_ones)}.\n"
+    return code
 
 
 def _shorten(values: Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from helpers.pipelines import StableDiffusion
 
+SIDES = ("height", "width")
 OnStep = Callable[[int, int, Callable[[], torch.Tensor | None]], bool]
 
 
@@ -62,14 +63,9 @@ def draw(pipeline: StableDiffusion, settings: Settings, on_step: OnStep) -> Imag
     """
     own = use_scheduler(copy.copy(pipeline), settings.scheduler)
     own.set_progress_bar_config(disable=True)
+    size = {side: pixels for side in SIDES if (pixels := getattr(settings, side)) is not None}
     with _watch(own) as seen:
-
-        def after_step(_: object, step: int, *rest: object) -> dict[str, Any]:
-            steps = own.num_timesteps  # some schedulers take more than they are asked for
-            if not on_step(step + 1, steps, partial(_foresee, own, seen)):
-                raise Stopped(f"after step {step + 1} of {steps}")
-            return {}
-
+        _after_each_step(own, on_step, partial(_foresee, own, seen))
         try:
             output = own(
                 settings.prompt,
@@ -77,11 +73,30 @@ def draw(pipeline: StableDiffusion, settings: Settings, on_step: OnStep) -> Imag
                 num_inference_steps=settings.num_inference_steps,
                 guidance_scale=settings.guidance_scale,
                 generator=make_generators(settings.seed),
-                callback_on_step_end=after_step,
+                **size,
             )
         finally:
             own.maybe_free_model_hooks()
     return output.images[0]
+
+
+def _after_each_step(
+    pipeline: StableDiffusion, on_step: OnStep, foresee: Callable[[], torch.Tensor | None]
+) -> None:
+    """Ask after each step, where every pipeline passes: some do not heed a callback."""
+    scheduler, taken = pipeline.scheduler, 0
+    take = scheduler.step
+
+    @wraps(take)  # pipelines look at its arguments
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        nonlocal taken
+        result, taken = take(*args, **kwargs), taken + 1
+        steps = len(scheduler.timesteps)  # some schedulers take more than they are asked for
+        if not on_step(taken, steps, foresee):
+            raise Stopped(f"after step {taken} of {steps}")
+        return result
+
+    scheduler.step = watched
 
 
 @torch.no_grad()
@@ -107,8 +122,11 @@ def fit_preview(vae: AutoencoderKL) -> torch.Tensor:
     if vae.dtype == torch.float16:  # it overflows in some encoders
         vae = torch.nn.Module.to(copy.deepcopy(vae), torch.float32)
     encoded = vae.encode((2 * pictures - 1).to(vae.device, vae.dtype))
-    latents = encoded.latent_dist.mode().float().cpu()
-    latents = (latents - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
+    # AutoencoderTiny gives latents, which are neither shifted nor scaled; AutoencoderKL a spread.
+    tiny = not hasattr(encoded, "latent_dist")
+    latents = (encoded.latents if tiny else encoded.latent_dist.mode()).float().cpu()
+    if not tiny:
+        latents = (latents - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
     colours = torch.nn.functional.adaptive_avg_pool2d(pictures, latents.shape[-2:])
     return torch.linalg.lstsq(
         _with_constant(latents), colours.movedim(1, -1).flatten(0, 2)

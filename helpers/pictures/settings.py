@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL import Image, PngImagePlugin
 
 CHUNK = "effective-diffusion"  # the text chunk that holds all settings, as JSON
-MAX_CHARACTERS = 100_000  # of that chunk
+MAX_CHARACTERS = 500_000  # of that chunk
 MAX_BYTES = 100_000_000  # of a file
+NEWER = {"height", "width", "weights", "changes"}  # pictures drawn before lack these
+SIZES = set(range(8, 8200, 8))  # that can be drawn
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,17 @@ class Settings:
     model: str = "tiny-portraits"  # a name of MODELS, an id on the Hub, or a folder's name
     revision: str | None = None  # the commit on the Hub
     dtype: str = "float32"
+    height: int | None = None  # pixels; None: as the model has it
+    width: int | None = None
+    weights: str | None = None  # the fingerprint of what drew
+    changes: list[str] | None = None  # to the pipeline, as far as they have names
     versions: dict[str, str] | None = None  # of the libraries
 
     def __post_init__(self) -> None:
+        for name in ("seed", "num_inference_steps", "guidance_scale", "height", "width"):
+            value = getattr(self, name)
+            if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:  # of NumPy or PyTorch
+                object.__setattr__(self, name, value.item())
         for name, (is_right, wanted) in RULES.items():
             value = getattr(self, name)
             if not is_right(value):
@@ -52,11 +63,23 @@ class Settings:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= 10_000
+    if not isinstance(value, str) or len(value) > 10_000:
+        return False
+    return not re.search("[\ud800-\udfff]", value)  # half a character, which no file can hold
 
 
 def _is_whole(low: int, high: int) -> Callable[[object], bool]:
     return lambda value: type(value) is int and low <= value <= high  # True is no number
+
+
+def _is_size(value: object) -> bool:
+    return value is None or (type(value) is int and 8 <= value <= 8192 and value % 8 == 0)
+
+
+def _is_list_of_text(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, list) and len(value) <= 50 and all(map(_is_text, value))
 
 
 def _is_guidance(value: object) -> bool:
@@ -83,7 +106,7 @@ def _maps_text_to(kind: type) -> Callable[[object], bool]:
 # Of each setting: what is right, and how to say so. A model is a name: a path would lead a reader
 # who trusts it anywhere on the disk.
 RULES: dict[str, tuple[Callable[[object], bool], str]] = {
-    "prompt": (_is_text, "text of at most 10,000 characters"),
+    "prompt": (_is_text, "text of at most 10,000 whole characters"),
     "negative_prompt": (_is_text, "text of at most 10,000 characters"),
     "seed": (_is_whole(0, 2**64 - 1), "a whole number from 0 to 2**64 - 1"),
     "num_inference_steps": (_is_whole(1, 1000), "a whole number from 1 to 1000"),
@@ -95,6 +118,10 @@ RULES: dict[str, tuple[Callable[[object], bool], str]] = {
         "a name such as 'tiny-portraits' or 'owner/name', never a path",
     ),
     "revision": (_matches(r"\w[\w.-]{0,99}", empty=True), "a commit's name"),
+    "height": (_is_size, "a multiple of 8 from 8 to 8192, or None"),
+    "width": (_is_size, "a multiple of 8 from 8 to 8192, or None"),
+    "weights": (_matches(r"[0-9a-f]{12}", empty=True), "a fingerprint of 12 digits"),
+    "changes": (_is_list_of_text, "changes as a list of at most 50 short texts"),
     "dtype": (_matches("float32|float16|bfloat16"), "'float32', 'bfloat16' or 'float16'"),
     "versions": (_maps_text_to(str), "versions as text, by library"),
 }
@@ -128,7 +155,7 @@ def save_image(image: Image.Image, path: str | Path | BinaryIO, settings: Settin
         settings: what the picture was made with.
 
     Raises:
-        ValueError: the name ends otherwise.
+        ValueError: the name ends otherwise, or the settings are too long to be read again.
 
     Source: AUTOMATIC1111/stable-diffusion-webui, `create_infotext`.
 
@@ -141,21 +168,31 @@ def save_image(image: Image.Image, path: str | Path | BinaryIO, settings: Settin
     """
     if isinstance(path, str | Path) and Path(path).suffix.lower() != ".png":
         raise ValueError(f"Settings travel in PNG files: call it {Path(path).stem}.png.")
+    if settings.height is None and settings.width is None and not (set(image.size) - SIZES):
+        settings = replace(settings, height=image.height, width=image.width)
+    text = json.dumps(asdict(settings))
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(
+            f"The settings have {len(text):,} characters, more than the {MAX_CHARACTERS:,} that "
+            "are read again: shorten the scheduler's config."
+        )
     chunks = PngImagePlugin.PngInfo()
     parameters = to_parameters(settings, image.size)
     chunks.add_text("parameters", parameters.encode(errors="replace").decode())
-    chunks.add_text(CHUNK, json.dumps(asdict(settings)))
-    image.save(path, format="PNG", pnginfo=chunks)
+    chunks.add_text(CHUNK, text)
+    image.save(
+        Path(path).expanduser() if isinstance(path, str) else path, format="PNG", pnginfo=chunks
+    )
 
 
-def read_settings(png: str | Path | BinaryIO) -> Settings:
+def read_settings(png: str | Path | bytes | BinaryIO | Image.Image) -> Settings:
     """Read the settings that `save_image` put into a PNG.
 
     The file may come from anywhere: nothing in it is executed, its pixels are not decoded, and the
     model that it names is not loaded.
 
     Args:
-        png: the file's name, or an open binary file.
+        png: the file's name, its bytes, an open binary file, or a picture opened from one.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -166,12 +203,17 @@ def read_settings(png: str | Path | BinaryIO) -> Settings:
         Traceback (most recent call last):
         FileNotFoundError: There is no file missing.png: give the name of a PNG picture.
     """
+    if isinstance(png, bytes):
+        return read_settings(io.BytesIO(png))
     if isinstance(png, str | Path):
-        if not Path(png).is_file():
+        place = Path(png).expanduser()
+        if not place.is_file():
             raise FileNotFoundError(f"There is no file {png}: give the name of a PNG picture.")
-        with open(png, "rb") as file:
+        with open(place, "rb") as file:
             return read_settings(file)
-    text = _read_chunk(png)
+    text = (
+        _check_text(png.info.get(CHUNK), png) if isinstance(png, Image.Image) else _read_chunk(png)
+    )
     try:
         data = json.loads(text)
         json.dumps(data, ensure_ascii=False).encode()  # half a character cannot be shown
@@ -180,11 +222,11 @@ def read_settings(png: str | Path | BinaryIO) -> Settings:
     if not isinstance(data, dict):
         raise ValueError(f"The settings in {_name(png)} are not a table of names and values.")
     names = [field.name for field in fields(Settings)]
-    lacking = [name for name in names if name not in data]
+    lacking = [name for name in names if name not in data and name not in NEWER]
     if lacking:
         raise ValueError(f"The settings in {_name(png)} lack {', '.join(lacking)}.")
     try:
-        return Settings(**{name: data[name] for name in names})
+        return Settings(**{name: data[name] for name in names if name in data})
     except ValueError as error:
         raise ValueError(f"The settings in {_name(png)} cannot be used: {error}") from error
 
@@ -237,6 +279,10 @@ def _read_chunk(file: BinaryIO) -> str:
             text = image.info.get(CHUNK)
     except Exception as error:  # whatever a damaged or hostile file provokes in Pillow
         raise ValueError(f"{_name(file)} is not a PNG picture that can be read.") from error
+    return _check_text(text, file)
+
+
+def _check_text(text: object, file: object) -> str:
     if not isinstance(text, str):
         raise ValueError(
             f"{_name(file)} holds no settings: only pictures saved by save_image or the "
@@ -250,6 +296,6 @@ def _read_chunk(file: BinaryIO) -> str:
     return text
 
 
-def _name(file: BinaryIO) -> str:
-    name = getattr(file, "name", None)
-    return Path(name).name if isinstance(name, str) else "This file"
+def _name(file: object) -> str:
+    name = getattr(file, "name", None) or getattr(file, "filename", None)
+    return Path(name).name if isinstance(name, str) and name else "This file"

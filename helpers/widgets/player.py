@@ -85,16 +85,24 @@ class Playground(ipywidgets.VBox):
         schedulers = fitting_schedulers(pipeline)
         if self.state.scheduler not in schedulers:
             self.state.scheduler = type(pipeline.scheduler).__name__
-        self._fitted = fit_preview(pipeline.vae)
+        self._fitted = self._fit_preview()
         self._changing = threading.RLock()  # held while the state changes and is shown
         self._drawing = threading.Lock()  # held while a picture is drawn
         self._stop = threading.Event()
-        self._thread = threading.Thread()
+        self._idle = threading.Event()  # set while nothing is drawn or about to be
+        self._idle.set()
         self._view = View(schedulers, self._choose)
         self._connect()
         with self._change(controls=True):
             self._take_notice()
         super().__init__([self._view.whole], layout={"width": "100%"})
+
+    def _fit_preview(self) -> torch.Tensor | None:
+        """What shows a picture as it forms; None where the encoder's weights are elsewhere."""
+        try:
+            return fit_preview(self.pipeline.vae)
+        except (AttributeError, NotImplementedError, RuntimeError):
+            return None
 
     def __repr__(self) -> str:
         return "The playground: run this cell to use it."
@@ -118,11 +126,11 @@ class Playground(ipywidgets.VBox):
             self._stop = threading.Event()
             state.running, state.done, state.progress = True, 0, ""
             state.message = "Drawing."
+            self._idle.clear()
         # Not a child of what runs now: it waits for its turn by itself.
-        self._thread = threading.Thread(
+        threading.Thread(
             target=self._draw_all, args=(todo, self._stop), name="playground", daemon=True
-        )
-        self._thread.start()
+        ).start()
 
     def stop(self) -> None:
         """Stop at the end of the step that is being taken."""
@@ -130,8 +138,7 @@ class Playground(ipywidgets.VBox):
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until nothing is being drawn, or for so many seconds."""
-        if self._thread.ident:
-            self._thread.join(timeout)
+        self._idle.wait(timeout)  # not for the thread: one that is interrupted seems to have ended
 
     def load(self, png: str | Path | BinaryIO) -> None:
         """Bring a saved picture's settings back, and draw it again.
@@ -252,6 +259,7 @@ class Playground(ipywidgets.VBox):
                 with self._change() as state:
                     if self._stop is stop:  # else another drawing has taken its place
                         state.running, state.forming, state.message = False, "", message
+                        self._idle.set()
 
     def _report(
         self,
@@ -270,7 +278,8 @@ class Playground(ipywidgets.VBox):
                     f"Picture {number + 1} of {clock.pictures}, step {step} of {steps}, "
                     f"about {clock.seconds_left(state.done):.0f} s left"
                 )
-                latents = foresee() if state.show_forming else None
+                shows = state.show_forming and self._fitted is not None
+                latents = foresee() if shows else None
                 state.forming = "" if latents is None else address(preview(latents, self._fitted))
             clock.shown()
         return not stop.is_set()

@@ -1,8 +1,10 @@
 """OpenVINO in the pipeline's place: the same pictures, and a way back."""
 
+import copy
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -91,3 +93,31 @@ def test_no_usage_data_is_collected(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
     assert not (tmp_path / "intel").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pipeline: use_few_steps(pipeline, "tiny-portraits-lcm"),
+        lambda pipeline: pipeline.unet.load_state_dict(pipeline.unet.state_dict()),
+        lambda pipeline: pipeline.vae.load_state_dict(pipeline.vae.state_dict()),
+    ],
+    ids=["few steps", "UNet", "autoencoder"],
+)
+def test_weights_that_changed_later_are_not_drawn_with_silently(change):
+    pipeline = use_openvino(load_pipeline("tiny-portraits", device="cpu"))
+    change(pipeline)
+    with pytest.raises(
+        ValueError, match="have changed since they were converted: call use_openvino"
+    ):
+        pipeline("a knight", num_inference_steps=1)
+
+
+def test_what_is_no_stable_diffusion_1_is_refused():
+    other = SimpleNamespace(transformer=torch.nn.Linear(1, 1), vae=None)
+    with pytest.raises(ValueError, match="SimpleNamespace is no Stable Diffusion 1.x"):
+        use_openvino(other)
+    xl = copy.copy(load_pipeline("tiny-portraits", device="cpu"))
+    xl.unet = SimpleNamespace(config=SimpleNamespace(addition_embed_type="text_time"))
+    with pytest.raises(ValueError, match="is no Stable Diffusion 1.x"):
+        use_openvino(xl)

@@ -1,12 +1,16 @@
 """The forecast of memory: how near it comes to what runs take, and what fits."""
 
+import copy
 import gc
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import cpu_offload
+from diffusers import AutoencoderTiny
 from diffusers.hooks import apply_group_offloading
+from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+from transformers import CLIPConfig, CLIPImageProcessor
 
 from helpers import (
     GPUS,
@@ -108,7 +112,45 @@ def test_the_forecast_is_near_cudas_own_figure(attention, batch_size):
 
 def test_the_hubs_model_is_forecast_by_its_shape_without_the_hub():
     hub, shape = (forecast_memory(name) for name in ("stable-diffusion-v1-5", "sd15-shape"))
-    assert (hub.weights, hub.activations) == (shape.weights, shape.activations)
+    checker = 2 * 303_981_587  # parameters in float16
+    for component, weights in shape.weights.items():
+        assert hub.weights[component] == pytest.approx(weights + checker, rel=0.001)
+        assert hub.activations[component] == shape.activations[component]
+    assert hub.weights["safety check"] == hub.weights["UNet step"]
+
+
+def make_safety_checker():
+    sides = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
+    vision = sides | {"num_hidden_layers": 2, "patch_size": 16, "image_size": 64}
+    return StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=16))
+
+
+def test_a_safety_checker_counts_and_is_never_offloaded(pipeline, tmp_path):
+    checker = make_safety_checker()
+    own = copy.copy(pipeline)
+    own.register_modules(
+        safety_checker=checker, feature_extractor=CLIPImageProcessor(size=64, crop_size=64)
+    )
+    own.save_pretrained(tmp_path)
+    peak = peak_memory(lambda: draw(own, 4), own).bytes
+    plain = {"batch_size": 4, "dtype": "float32"}
+    assert forecast_memory(tmp_path, **plain).peak == pytest.approx(peak, rel=0.05)
+    weights = bytes_of(tensors_of(checker))
+    for offload in ("model", "sequential"):
+        own = forecast_memory(tmp_path, **plain, offload=offload)
+        bare = forecast_memory("tiny-portraits", **plain, offload=offload)
+        assert own.weights["VAE decode"] - bare.weights["VAE decode"] == weights
+
+
+def test_a_tiny_autoencoder_is_forecast_as_it_is(pipeline, tmp_path):
+    own = copy.copy(pipeline)
+    own.vae = AutoencoderTiny(
+        latent_channels=12, encoder_block_out_channels=(16,) * 4,
+        decoder_block_out_channels=(16,) * 4,
+    )  # fmt: skip
+    own.save_pretrained(tmp_path)
+    forecast = forecast_memory(tmp_path, batch_size=4, dtype="float32")
+    assert forecast.peak == pytest.approx(peak_memory(lambda: draw(own, 4), own).bytes, rel=0.05)
 
 
 def test_a_folder_and_a_torch_dtype_are_taken():

@@ -31,7 +31,7 @@ def test_the_architecture_has_stable_diffusion_1_5s_parameters():
 
 def test_its_folder_repeats_nothing_but_the_scheduler():
     files = {file.relative_to(FULL_SIZE).as_posix() for file in FULL_SIZE.rglob("*.*")}
-    configs = {f"{part}/config.json" for part in ("text_encoder", "unet", "vae")}
+    configs = {f"{part}/config.json" for part in ("safety_checker", "text_encoder", "unet", "vae")}
     assert files == configs | {"model_index.json", "scheduler/scheduler_config.json"}
     for name in ("model_index.json", "scheduler/scheduler_config.json"):
         embedded = MODELS_FOLDER / "tiny-portraits" / name

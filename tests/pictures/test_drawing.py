@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from PIL import Image
 
 from helpers import (
@@ -18,6 +19,8 @@ from helpers import (
     image_distance,
     load_pipeline,
     unknown_words,
+    use_few_steps,
+    use_vae,
 )
 from helpers import use_scheduler as use
 from helpers.models import identify
@@ -245,7 +248,16 @@ def test_a_folder_is_named_without_its_path(pipeline, tmp_path):
     assert identify(own) == ("tiny-portraits", None)  # it is that folder
     (tmp_path / ".another model").mkdir()
     own.register_to_config(_name_or_path=str(tmp_path / ".another model"))
-    assert settings_for(own).model == "_another_model"
+    assert re.fullmatch("_another_model-[0-9a-f]{8}", settings_for(own).model)
+
+
+def test_folders_whose_names_have_no_ascii_letters_are_told_apart(pipeline, tmp_path):
+    own, found = copy.copy(pipeline), set()
+    for name in ("騎士", "女王", "__"):
+        (tmp_path / name).mkdir()
+        own.register_to_config(_name_or_path=str(tmp_path / name))
+        found.add(settings_for(own).model)
+    assert len(found) == 3
 
 
 def test_a_pipeline_that_was_not_loaded_has_no_code_and_can_be_described(pipeline):
@@ -279,7 +291,9 @@ def test_settings_of_this_pipeline_do_not_differ(pipeline):
     ("changes", "message"),
     [
         ({"model": "me/mine"}, "made with 'me/mine', not 'tiny-portraits': if you trust"),
-        ({"revision": "0123abc"}, "made with 'tiny-portraits'"),
+        ({"revision": "0123abc"}, "made with another commit of 'tiny-portraits': 0123abc"),
+        ({"weights": "0" * 12}, "made with other weights of this model"),
+        ({"weights": "0" * 12, "changes": ["vae: b"]}, r"changes to the model \(vae: b\), and"),
         ({"scheduler_config": {"beta_start": 0.1}}, r"set otherwise \(beta_start: 0.1\)"),
         ({"scheduler_config": {"x" * 200: 0}}, r"set otherwise \(x+ \.\.\.\)"),
         ({"dtype": "bfloat16"}, "made in bfloat16, this pipeline draws in float32: load it with"),
@@ -345,3 +359,82 @@ def test_the_schedulers_offered_take_the_models_betas(pipeline):
     names = fitting_schedulers(pipeline)
     assert {"PNDMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler"} <= set(names)
     assert "EDMEulerScheduler" not in names  # it takes no betas
+
+
+# A pipeline that was changed
+
+
+def make_again(pipeline, own):
+    """What the code shown draws, and what the changed pipeline drew."""
+    settings = settings_for(own, num_inference_steps=3, width=192, height=64)
+    image, namespace = draw(own, settings, go_on), {}
+    code = to_code(settings, own)
+    exec(code, namespace)
+    return image, namespace["image"], settings, code
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pipeline: use_vae(pipeline, "tiny-portraits-vae-ft"),
+        lambda pipeline: use_few_steps(pipeline, "tiny-portraits-lcm"),
+    ],
+    ids=["autoencoder", "few steps"],
+)
+def test_the_code_makes_a_named_change_again(pipeline, change, monkeypatch):
+    own = change(load_pipeline("tiny-portraits", device="cpu"))
+    drawn, again, settings, code = make_again(pipeline, own)
+    assert drawn.size == (192, 64)
+    assert image_distance(drawn, again) == 0
+    assert "no code knows" not in code
+    assert "It was made with changes to the model" in differences(settings, pipeline)
+    assert differences(settings, own) == ""
+
+
+def write_to_a_weight(pipeline):
+    with torch.no_grad():
+        pipeline.unet.conv_in.weight.mul_(1.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "missing"),
+    [
+        (
+            lambda pipeline: pipeline.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4),
+            "no code knows: unet: FreeU.",
+            "made with changes to the model (unet: FreeU), and here are these: none",
+        ),
+        (write_to_a_weight, "no code knows: its weights.", "made with other weights of this model"),
+    ],
+    ids=["FreeU", "weights"],
+)
+def test_a_change_that_code_cannot_make_is_said(pipeline, change, said, missing):
+    own = load_pipeline("tiny-portraits", device="cpu")
+    change(own)
+    settings = settings_for(own)
+    assert said in to_code(settings, own)
+    assert missing in differences(settings, pipeline)
+
+
+def test_a_pipeline_that_heeds_no_callback_is_watched_and_stopped(pipeline):
+    class Deaf(type(pipeline)):
+        def __call__(self, *args, callback_on_step_end=None, **options):
+            return super().__call__(*args, **options)
+
+    own = copy.copy(pipeline)
+    own.__class__ = Deaf
+    steps = []
+    with pytest.raises(Stopped, match="after step 3 of 6"):
+        draw(
+            own,
+            settings_for(own, num_inference_steps=5),
+            lambda step, of, foresee: steps.append(foresee()) or step < 3,
+        )
+    assert len(steps) == 3 and steps[0].shape == (1, 12, 16, 16)
+
+
+def test_a_tiny_autoencoder_has_a_preview():
+    vae = AutoencoderTiny(
+        latent_channels=12, encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4
+    )
+    assert fit_preview(vae).shape == (13, 3)

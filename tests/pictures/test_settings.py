@@ -8,11 +8,13 @@ import zlib
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image, PngImagePlugin
 
 from helpers import Settings, read_settings, save_image
-from helpers.pictures.settings import CHUNK, SAMPLERS, to_parameters
+from helpers.pictures.settings import CHUNK, NEWER, SAMPLERS, to_parameters
 
 FULL = Settings(
     prompt='café, "quoted"\nin two lines',
@@ -25,6 +27,10 @@ FULL = Settings(
     model="stable-diffusion-v1-5/stable-diffusion-v1-5",
     revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
     dtype="bfloat16",
+    height=64,
+    width=64,
+    weights="0123456789ab",
+    changes=["vae: another"],
     versions={"torch": "2.13.0", "diffusers": "0.42.1"},
 )
 
@@ -55,7 +61,7 @@ def test_settings_come_back_as_they_were_and_pixels_are_left_alone(settings, tmp
     path = tmp_path / "knight.png"
     save_image(picture(), path, settings)
     for file in (path, str(path), io.BytesIO(path.read_bytes())):
-        assert read_settings(file) == settings
+        assert read_settings(file) == replace(settings, height=64, width=64)
     assert Image.open(path).tobytes() == picture().tobytes()
 
 
@@ -194,8 +200,8 @@ def test_a_setting_that_is_not_ours_is_left_unread():
 
 
 def test_a_huge_chunk_is_not_read():
-    with pytest.raises(ValueError, match="300,002 characters: no picture needs more than 100,000"):
-        read_settings(png_with({CHUNK: json.dumps("x" * 300_000)}))
+    with pytest.raises(ValueError, match="600,002 characters: no picture needs more than 500,000"):
+        read_settings(png_with({CHUNK: json.dumps("x" * 600_000)}))
 
 
 def test_a_chunk_that_unpacks_to_gigabytes_is_not_unpacked():
@@ -236,3 +242,53 @@ def test_a_path_of_this_machine_is_not_told(tmp_path):
 def test_wrong_settings_are_not_saved_either():
     with pytest.raises(ValueError, match="seed must be"):
         replace(FULL, seed=-1)
+
+
+# Whatever is saved is read again
+
+
+@pytest.mark.parametrize("prompt", ["\u9f8d" * 10_000, "\U0001f409" * 10_000, '"\\\n' * 3_333])
+def test_the_longest_prompts_come_back(prompt):
+    png = io.BytesIO()
+    save_image(picture(), png, Settings(prompt, prompt))
+    assert read_settings(png).negative_prompt == prompt
+
+
+def test_settings_too_long_to_be_read_are_not_saved(tmp_path):
+    long = Settings("a knight", scheduler_config={"trained_betas": [0.1234567] * 100_000})
+    with pytest.raises(ValueError, match="characters, more than the 500,000 that are read again"):
+        save_image(picture(), tmp_path / "knight.png", long)
+    assert not list(tmp_path.iterdir())
+
+
+def test_half_a_character_is_refused_before_it_is_drawn():
+    with pytest.raises(ValueError, match="prompt must be text of at most 10,000 whole characters"):
+        Settings("a knight \ud83d")
+
+
+@pytest.mark.parametrize("number", [np.int64(7), np.uint8(7), torch.tensor(7)])
+def test_numbers_of_other_libraries_are_numbers(number):
+    settings = Settings("a knight", seed=number, guidance_scale=np.float32(7.5))
+    assert (settings.seed, settings.guidance_scale) == (7, 7.5)
+    assert json.loads(json.dumps(asdict(settings)))["seed"] == 7
+
+
+def test_settings_are_read_from_bytes_and_from_an_open_picture(tmp_path):
+    path = tmp_path / "knight.png"
+    save_image(picture(), path, FULL)
+    assert read_settings(path.read_bytes()) == FULL
+    with Image.open(path) as image:
+        assert read_settings(image) == FULL
+    with pytest.raises(ValueError, match="holds no settings"):
+        read_settings(picture())
+
+
+def test_pictures_from_before_a_setting_was_kept_are_read():
+    old = {name: value for name, value in asdict(FULL).items() if name not in NEWER}
+    assert read_settings(png_with({CHUNK: json.dumps(old)})).weights is None
+
+
+def test_the_size_that_was_drawn_is_kept():
+    png = io.BytesIO()
+    save_image(picture().resize((192, 64)), png, Settings("a knight"))
+    assert (read_settings(png).width, read_settings(png).height) == (192, 64)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import get_inputs, xy_grid
+from helpers import get_inputs, use_scheduler, use_vae, xy_grid
 
 SIDE = 96
 STEPS = ("num_inference_steps", [5, 10, 20])
@@ -27,7 +27,7 @@ class Recorder:
             raise KeyboardInterrupt
         seed = generator[0].initial_seed()
         self.calls.append((prompt, num_inference_steps, guidance_scale, seed))
-        colour = (num_inference_steps, seed, int(guidance_scale * 10))
+        colour = (num_inference_steps % 256, seed, int(guidance_scale * 10))
         return SimpleNamespace(images=[Image.new("RGB", (SIDE, SIDE), colour)])
 
 
@@ -100,7 +100,7 @@ def test_what_was_made_with_other_settings_is_not_taken(recorder):
 
 
 def test_black_pictures_are_explained_once_a_grid(recorder, capsys):
-    xy_grid(recorder, ("seed", [0, 1]), ("num_inference_steps", [0, 5]), guidance_scale=0)
+    xy_grid(recorder, ("seed", [0, 1]), ("num_inference_steps", [256, 5]), guidance_scale=0)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("Picture 1 of 4 is black: ")
     xy_grid(recorder, STEPS, SEEDS)
@@ -148,8 +148,8 @@ def test_whole_prompts_are_an_axis_too(recorder):
 @pytest.mark.parametrize(
     ("x", "y", "inputs", "message"),
     [
-        (("step", [1]), SEEDS, {}, "'step' is neither a setting of the pipeline nor words of"),
-        (("old", [1]), SEEDS, {"prompt": "gold"}, "'old' is neither a setting"),
+        (("step", [1]), SEEDS, {}, "'step' is neither an argument of the pipeline nor words"),
+        (("old", [1]), SEEDS, {"prompt": "gold"}, "'old' is neither an argument"),
         (SEEDS, SEEDS, {}, "Both axes are 'seed'"),
         (("seed", []), STEPS, {}, "The axis 'seed' has no values"),
         (SEEDS, STEPS, {"generator": None}, "generator moves on .* give a seed"),
@@ -209,3 +209,57 @@ def test_pictures_of_several_sizes_get_room(pipeline):
 
 def test_it_is_short_enough_to_be_shown():
     assert len(inspect.getsource(xy_grid).splitlines()) <= 55
+
+
+# Nothing wrong without a word
+
+
+def test_what_another_model_made_is_not_taken(pipeline):
+    made = {}
+    grid = {"x": ("seed", [0]), "y": ("guidance_scale", [2.0]), "prompt": "a knight"}
+    grid |= {"num_inference_steps": 1, "made": made}
+    xy_grid(pipeline, **grid)
+    xy_grid(pipeline, **grid)
+    assert len(made) == 1
+    xy_grid(use_vae(pipeline, "tiny-portraits-vae-ft"), **grid)
+    assert len(made) == 2
+    xy_grid(use_scheduler(pipeline, "DDIMScheduler"), **grid)
+    assert len(made) == 3
+
+
+def test_a_height_without_a_width_is_heeded(pipeline):
+    made = {}
+    xy_grid(pipeline, ("height", [64]), SEEDS, made=made, prompt="a knight", num_inference_steps=1)
+    assert {image.size for image in made.values()} == {(128, 64)}
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (("seed", [0, 1, -1]), "-1 is not a seed"),
+        (("scheduler", ["DDIMScheduler", "Euler"]), "'Euler' is not a scheduler that fits"),
+        (
+            ("num_inference_steps", [5, 0]),
+            "num_inference_steps 0 cannot be drawn",
+        ),
+        (("width", [64, 100]), "width 100 cannot be drawn: use a multiple of 8"),
+        (("num_inference_steps", "5,10,20"), "has the text '5,10,20' for values: give a list"),
+    ],
+)
+def test_a_value_that_cannot_be_drawn_is_refused_before_the_rest_is(pipeline, x, message):
+    made = {}
+    with pytest.raises(ValueError, match=message):
+        xy_grid(pipeline, x, ("guidance_scale", [1.0]), made=made, prompt="a knight")
+    assert made == {}
+
+
+def test_values_may_come_from_a_generator(recorder):
+    seeds = (seed for seed in range(3))
+    assert xy_grid(recorder, ("seed", seeds), ("guidance_scale", [1.0]), prompt="a").width == 4 * 96
+
+
+def test_a_long_number_does_not_shrink_the_labels(recorder):
+    def top(value):
+        return xy_grid(recorder, ("guidance_scale", [1.5, value]), SEEDS, prompt="a").height
+
+    assert top(11 / 3) == top(3.667)

@@ -6,6 +6,7 @@ import io
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,8 @@ from PIL import Image
 
 import helpers
 from helpers import Settings, playground, read_settings, save_image
+from helpers.pictures.describing import describe_settings
+from helpers.pictures.drawing import draw as draw_alone
 from helpers.widgets import player
 from helpers.widgets.player import Clock, Playground
 from helpers.widgets.state import Result, State, choose, plan
@@ -243,10 +246,43 @@ def test_stop_keeps_the_pictures_that_were_finished(play):
 
 def test_a_second_generate_takes_the_place_of_the_first(play):
     hold(play)
-    first = play._thread
     draw(play, prompt="a queen", num_inference_steps=2)
-    first.join(60)
     assert [result.settings.prompt for result in play.results] == ["a queen"]
+    assert play.state.message == "Done."
+
+
+def test_waiting_again_after_an_interruption_still_waits(play, monkeypatch):
+    hold(play)
+    with monkeypatch.context() as patch:
+        patch.setattr(play._idle, "wait", lambda timeout: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            play.wait(60)
+    play.wait(0.01)
+    assert play.state.running
+    play.stop()
+    play.wait(60)
+    assert not play.state.running
+
+
+def test_a_picture_that_is_loaded_comes_in_its_size(play, tmp_path):
+    path = tmp_path / "wide.png"
+    settings = describe_settings(play.pipeline, PROMPT, width=192, height=64, num_inference_steps=2)
+    save_image(draw_alone(play.pipeline, settings, lambda *_: True), path, settings)
+    play.load(path)
+    play.wait(60)
+    assert play.results[-1].image.size == (192, 64)
+    assert play.results[-1].image.tobytes() == Image.open(path).tobytes()
+
+
+def test_a_model_without_a_whole_encoder_has_no_preview_and_draws(pipeline, monkeypatch):
+    def offloaded(vae):
+        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+
+    monkeypatch.setattr(player, "fit_preview", offloaded)
+    play = playground(pipeline)
+    play.state.num_inference_steps = 2
+    play.generate()
+    play.wait(60)
     assert play.state.message == "Done."
 
 
