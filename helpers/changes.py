@@ -42,7 +42,6 @@ def use_scheduler(
         >>> type(pipeline.scheduler).__name__
         'DPMSolverMultistepScheduler'
     """
-    # One that took another's place, as LCMScheduler may, is not always its own compatible.
     fitting = [*pipeline.scheduler.compatibles, type(pipeline.scheduler)]
     compatibles = {choice.__name__: choice for choice in fitting}
     if isinstance(scheduler, str):

@@ -33,10 +33,10 @@ def make_generators(seeds: int | Iterable[int]) -> list[torch.Generator]:
         >>> [generator.initial_seed() for generator in make_generators([0, 1, 7])]
         [0, 1, 7]
     """
-    seeds = list(seeds) if isinstance(seeds, Iterable) else [seeds]
-    if not seeds:
+    several = list(seeds) if isinstance(seeds, Iterable) and getattr(seeds, "ndim", 1) else [seeds]
+    if not several:
         raise ValueError("There is no seed: give one for each image, such as range(4).")
-    return [torch.Generator("cpu").manual_seed(_check_seed(seed)) for seed in seeds]
+    return [torch.Generator("cpu").manual_seed(_check_seed(seed)) for seed in several]
 
 
 def get_inputs(
@@ -149,7 +149,7 @@ def unknown_words(prompt: str, pipeline: StableDiffusion) -> list[str]:
     return [word for word in words if all(len(tokenize(word)) > 1 for tokenize in read)]
 
 
-def _check_seed(seed: int) -> int:
+def _check_seed(seed: Any) -> int:
     try:
         number = operator.index(seed)
     except TypeError:

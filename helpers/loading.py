@@ -18,6 +18,9 @@ from helpers.pictures.weights import note_as_loaded
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
 
+    from helpers.pipelines import Pipeline
+
+SMALL = 50e6  # parameters
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -30,7 +33,8 @@ def load_pipeline(
 ) -> DiffusionPipeline:
     """Load a pipeline from safetensors files and move it to the device.
 
-    For a model with random weights a sentence is printed, once, that says what they are good for.
+    On a CPU, PyTorch is told how many threads to use (see `pick_threads`). For a model with random
+    weights a sentence is printed, once, that says what they are good for.
 
     Args:
         model: a name of `MODELS`, an id on the Hub ("owner/name"), a local folder, or one
@@ -81,6 +85,8 @@ def load_pipeline(
             variant=variant_of(folder),
         ).to(device)
     note_as_loaded(pipeline)
+    if device.type == "cpu":
+        torch.set_num_threads(pick_threads(pipeline))
     pipeline.set_progress_bar_config(disable=bool(os.environ.get("CI")), leave=False)
     return pipeline if scheduler is None else use_scheduler(pipeline, scheduler)
 
@@ -144,6 +150,25 @@ def pick_dtype(device: str | torch.device, dtype: str | torch.dtype = "auto") ->
             "Use dtype='auto', or 'float32', or 'bfloat16' where the processor has it."
         )
     return chosen
+
+
+def pick_threads(pipeline: Pipeline) -> int:
+    """Choose how many threads suit a pipeline on a CPU: one if its networks are small, else all.
+
+    Threads wait for one another many times in a step: where another program holds a core, all come
+    as late as the one on it, and a small network gains little by a second one in any case. Where
+    OMP_NUM_THREADS is set, it decides.
+
+    Example:
+        >>> _ = os.environ.pop("OMP_NUM_THREADS", None)
+        >>> pick_threads(load_pipeline("tiny-portraits", device="cpu"))
+        1
+    """
+    if asked := os.environ.get("OMP_NUM_THREADS", ""):
+        return int(asked) if asked.isdecimal() and int(asked) else torch.get_num_threads()
+    networks = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    parameters = sum(one.numel() for network in networks for one in network.parameters())
+    return 1 if parameters < SMALL else os.cpu_count() or 1
 
 
 def quieten() -> None:

@@ -221,12 +221,7 @@ def modules_of(pipeline: Pipeline) -> dict[str, torch.nn.Module]:
 
 
 def tensors_of(*modules: torch.nn.Module) -> list[torch.Tensor]:
-    """The parameters and buffers of networks.
-
-    Example:
-        >>> [len(tensor) for tensor in tensors_of(torch.nn.Linear(3, 4))]
-        [4, 4]
-    """
+    """The parameters and buffers of networks."""
     return [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
 
 

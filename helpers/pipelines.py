@@ -35,7 +35,7 @@ class StableDiffusion(Pipeline, Protocol):
         >>> from helpers import load_pipeline
         >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
         >>> [name for name in StableDiffusion.__annotations__ if not hasattr(pipeline, name)]
-        ['num_timesteps', 'guidance_scale']
+        ['guidance_scale']
     """
 
     tokenizer: Any
@@ -46,8 +46,7 @@ class StableDiffusion(Pipeline, Protocol):
     vae_scale_factor: int
     image_processor: Any
     to: Any
-    num_timesteps: int  # this and the next only while it draws
-    guidance_scale: float
+    guidance_scale: float  # only while it draws
     enable_attention_slicing: Any
     load_lora_into_unet: Any
     unload_lora_weights: Any

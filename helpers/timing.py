@@ -218,11 +218,7 @@ def compare(measurements: Sequence[Measurement]) -> pandas.DataFrame:
 
 
 def check_some(measurements: Sequence[Measurement]) -> None:
-    """Refuse to set nothing side by side.
-
-    Raises:
-        ValueError: there is no measurement.
-    """
+    """Refuse to set nothing side by side."""
     if not measurements:
         raise ValueError("There is nothing to compare: give at least one Measurement.")
 

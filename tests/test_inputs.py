@@ -1,12 +1,13 @@
 """Inputs: seeds that mean an image, batches, and prompts that are too long."""
 
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from helpers import cut_words, get_inputs, make_generators
+from helpers import cut_words, get_inputs, load_pipeline, make_generators, unknown_words
 
 
 def noise(generator):
@@ -116,3 +117,48 @@ def test_what_is_cut_is_what_the_pipeline_does_not_read(pipeline):
         return pipeline.text_encoder(tokens.input_ids).last_hidden_state
 
     assert torch.equal(embedding(prompt), embedding(kept + "smiling " * len(cut.split())))
+
+
+def test_a_list_of_prompts_is_one_for_each_image():
+    assert get_inputs(2, prompt=["a knight", "a queen"])["prompt"] == ["a knight", "a queen"]
+    with pytest.raises(ValueError, match="2 prompts do not fit a batch of 3: give one for each"):
+        get_inputs(3, prompt=("a knight", "a queen"))
+
+
+@pytest.mark.parametrize("seed", [np.int64(7), np.uint8(7), torch.tensor(7)])
+def test_whole_numbers_of_other_libraries_are_seeds(seed):
+    assert make_generators(seed)[0].initial_seed() == 7
+
+
+class T5Tokenizer:
+    """Reads each letter as a token, as many as it is given room for."""
+
+    model_max_length = 512
+
+    def __call__(self, text, add_special_tokens=True):
+        return SimpleNamespace(input_ids=list(text))
+
+    def num_special_tokens_to_add(self):
+        return 1
+
+    def tokenize(self, word):
+        return [word]
+
+
+def test_what_a_second_encoder_reads_is_not_called_cut(pipeline):
+    def draw(prompt, max_sequence_length=256):
+        """Stands for a pipeline with two encoders."""
+
+    both = SimpleNamespace(tokenizer=pipeline.tokenizer, tokenizer_2=T5Tokenizer(), __call__=draw)
+    prompt = "old " * 82 + "warrior chief"
+    assert cut_words(prompt, pipeline) != ""
+    assert cut_words(prompt, both) == "chief"  # 253 letters and the end are read
+    assert cut_words("old " * 82, both) == ""
+    assert unknown_words("a bicycle", both) == []
+
+
+def test_a_word_of_textual_inversion_counts_with_all_its_vectors():
+    own = load_pipeline("tiny-portraits", device="cpu")
+    own.load_textual_inversion({"<mine>": torch.zeros(5, 128)}, token="<mine>")
+    assert cut_words("old " * 70 + "<mine>", own) == ""
+    assert cut_words("old " * 71 + "<mine> chief", own) == "<mine> chief"

@@ -1,6 +1,7 @@
 """Loading: what is accepted, what is chosen, and what each refusal says."""
 
 import json
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from helpers import (
 )
 from helpers import use_scheduler as use
 from helpers.hub.fetching import fetch
+from helpers.loading import pick_threads
 from helpers.models import REMOVED
 
 EMBEDDED = [
@@ -350,6 +352,34 @@ def test_trained_models_are_as_large_as_the_table_says(name):
     files = (MODELS_FOLDER / MODELS[name].id).rglob("*.safetensors")
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     assert MODELS[name].download == f"{megabytes:.0f} MB, embedded"
+
+
+# Threads on a CPU
+
+
+def network(parameters):
+    weight = torch.nn.Parameter(torch.empty(int(parameters), device="meta"))
+    return SimpleNamespace(components={"unet": torch.nn.ParameterList([weight]), "scheduler": None})
+
+
+@pytest.mark.parametrize(("parameters", "asked", "threads"), [
+    (5e6, None, 1), (860e6, None, os.cpu_count()), (5e6, "3", 3), (860e6, "1", 1),
+])  # fmt: skip
+def test_threads_are_chosen_by_size_unless_they_are_asked_for(
+    monkeypatch, parameters, asked, threads
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert pick_threads(network(parameters)) == threads
+
+
+def test_loading_sets_the_threads(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    load_pipeline(device="cpu")
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(before)
 
 
 # What readers have on their disk

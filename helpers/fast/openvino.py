@@ -72,19 +72,13 @@ def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
                 f"The UNet was converted without {', '.join(given)}: "
                 "del pipeline.unet.forward goes back to PyTorch, which knows more."
             )
-        refuse_if_changed()
+        _check_versions(converted, unet, decoder)
         noise = ask(sample, torch.as_tensor(timestep), encoder_hidden_states)
         return UNet2DConditionOutput(noise) if return_dict else (noise,)
 
     def decode_latents(sample: torch.Tensor, *_: object) -> torch.Tensor:
-        refuse_if_changed()
+        _check_versions(converted, unet, decoder)
         return decode(sample)
-
-    def refuse_if_changed() -> None:
-        if _versions(unet, decoder) != converted:
-            raise ValueError(
-                "The weights have changed since they were converted: call use_openvino again."
-            )
 
     unet.forward, decoder.forward = forward, decode_latents
     converted = _versions(unet, decoder)
@@ -99,6 +93,14 @@ def _check(pipeline: StableDiffusion) -> None:
         raise ValueError(
             f"{type(pipeline).__name__} is no Stable Diffusion 1.x, and only that is converted "
             "here: optimum-intel converts many others."
+        )
+
+
+def _check_versions(converted: list[tuple[int, int]], *modules: torch.nn.Module) -> None:
+    """Refuse to draw with weights that were converted and are no longer those of the pipeline."""
+    if _versions(*modules) != converted:
+        raise ValueError(
+            "The weights have changed since they were converted: call use_openvino again."
         )
 
 
