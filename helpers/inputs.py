@@ -33,7 +33,7 @@ def make_generators(seeds: int | Iterable[int]) -> list[torch.Generator]:
         >>> [generator.initial_seed() for generator in make_generators([0, 1, 7])]
         [0, 1, 7]
     """
-    several = list(seeds) if isinstance(seeds, Iterable) and getattr(seeds, "ndim", 1) else [seeds]
+    several = list(seeds) if isinstance(seeds, Iterable) and getattr(seeds, "ndim", True) else [seeds]
     if not several:
         raise ValueError("There is no seed: give one for each image, such as range(4).")
     return [torch.Generator("cpu").manual_seed(_check_seed(seed)) for seed in several]
