@@ -13,14 +13,15 @@ from pathlib import Path
 import torch
 
 from training import autoencoder, captions, dataset, denoiser, export, few_steps, judge, loop
+from training.loop import Rates
 
-# stage: (minutes on two CPU cores, minutes on a GPU, Muon's peak learning rate)
+# stage: (samples, of a step and process on a CPU and on a GPU, peak learning rates)
 STAGES = {
-    "judge": (40, 4, 0.02),
-    "autoencoder": (60, 6, 0.02),
-    "denoiser": (180, 12, 0.01),
-    "decoder": (30, 4, 0.003),
-    "few-steps": (100, 8, 0.006),
+    "judge": (400_000, (48, 96), Rates(0.02)),
+    "autoencoder": (80_000, (4, 16), Rates(0.02)),
+    "denoiser": (2_000_000, (24, 192), Rates(0.01)),
+    "decoder": (48_000, (4, 16), Rates(None, 4e-4, (0.5, 0.9))),
+    "few-steps": (160_000, (24, 96), Rates(0.006)),
 }
 
 
@@ -29,24 +30,28 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m training", description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--state", type=Path, default=Path("~/.cache/tiny-portraits").expanduser())
-    parser.add_argument("--pictures", type=int, default=14_000)
+    parser.add_argument("--pictures", type=int, default=24_000)
     parser.add_argument("--models", type=Path, default=Path(__file__).parent.parent / "models")
-    for stage, (cpu, gpu, _) in STAGES.items():
-        parser.add_argument(f"--{stage}", type=float, metavar="MINUTES",
-                            help=f"default {cpu} on a CPU, {gpu} on a GPU")  # fmt: skip
+    parser.add_argument("--processes", type=int, help="on a CPU; default one for each core")
+    for stage, (samples, *_) in STAGES.items():
+        parser.add_argument(f"--{stage}", type=int, default=samples, metavar="SAMPLES",
+                            help=f"to see in all, default {samples:,}")  # fmt: skip
     options = parser.parse_args()
     device, folder = torch.device(options.device), options.state
 
     def fit(stage: loop.Stage, name: str) -> torch.nn.ModuleDict:
-        cpu, gpu, peak = STAGES[name]
-        minutes = getattr(options, name.replace("-", "_")) or (cpu if device.type == "cpu" else gpu)
-        return loop.fit(stage, name=name, folder=folder, seconds=60 * minutes, peak=peak,
-                        device=device)  # fmt: skip
+        _, batches, rates = STAGES[name]
+        return loop.fit(
+            stage, name=name, folder=folder, samples=getattr(options, name.replace("-", "_")),
+            batch=batches[device.type != "cpu"], rates=rates, device=device,
+            processes=options.processes,
+        )  # fmt: skip
 
     pictures = dataset.pictures(folder, options.pictures)
     tokenizer = captions.make_tokenizer(folder / "tokenizer")
     examiner = fit(judge.stage, "judge")["judge"]
-    judge.save(examiner, tokenizer, options.models / "tiny-judge")
+    for place in (folder / "judge", options.models / "tiny-judge"):
+        judge.save(examiner, tokenizer, place)
     vae = fit(autoencoder.stage, "autoencoder")["vae"]
     autoencoder.level(vae, pictures[dataset.HELD_OUT :][:512], device)
     vae.save_pretrained(folder / "vae")

@@ -15,16 +15,20 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from training import loop
 from training.dataset import HELD_OUT
 
-BATCH, CROP, LATENT_CHANNELS = 4, 64, 12  # a process
+CROP, LATENT_CHANNELS = 64, 12
 # The latents that the denoiser sees are SCALING times these: at 1, what the layout is made of would
 # outshine the noise even at the noisiest step of SD's schedule, and drawing starts without it.
 SCALING = 0.5
 NOISE = 0.03  # of the latents' deviation, so that the decoder forgives the denoiser's errors
 WHOLE = 0.85  # of the budget: from there on whole pictures
+# What the further-trained decoder is told: how a picture looks to the judge's eye and whether it
+# can be told from a drawing, beside L1 and L2.
+SEEN, ADVERSARIAL = 0.3, 0.05
 
 
 def build() -> AutoencoderKL:
@@ -54,11 +58,9 @@ def reconstruction_loss(made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 
 def to_tensor(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
-    """uint8 (N, H, W, 3) to float (N, 3, H, W) in [-1, 1], channels last in memory."""
+    """uint8 (N, H, W, 3) to float (N, 3, H, W) in [-1, 1]."""
     tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
-    return (tensor.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(
-        memory_format=torch.channels_last
-    )
+    return (tensor.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous()
 
 
 def to_pictures(tensor: torch.Tensor) -> np.ndarray:
@@ -66,11 +68,11 @@ def to_pictures(tensor: torch.Tensor) -> np.ndarray:
     return (tensor.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1)).cpu().numpy()
 
 
-def _batch(pictures: np.ndarray, rng: np.random.Generator, whole: bool) -> np.ndarray:
-    """Random crops (or half as many whole pictures), half of them mirrored."""
+def _batch(pictures: np.ndarray, rng: np.random.Generator, n: int, whole: bool) -> np.ndarray:
+    """Random crops, or whole pictures, half of them mirrored."""
     size = pictures.shape[1] if whole else CROP
     crops = []
-    for number in rng.integers(HELD_OUT, len(pictures), BATCH // 2 if whole else BATCH):
+    for number in rng.integers(HELD_OUT, len(pictures), n):
         top, left = rng.integers(0, pictures.shape[1] - size + 1, 2)
         crop = pictures[number, top : top + size, left : left + size]
         crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
@@ -93,11 +95,12 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     """The whole autoencoder. The first three channels are taught to be each 8x8 block's mean
     colour: left alone, the network finds shapes at once and whole axes of colour never. Nothing is
     sampled: a posterior's noise, as wide as the latents at first, drowns them."""
-    vae = build().to(device, memory_format=torch.channels_last)
+    vae = build().to(device)
     pictures = read_pictures(folder)
 
-    def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
-        true = to_tensor(_batch(pictures, rng, fraction > WHOLE), device)
+    def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
+        whole = fraction > WHOLE
+        true = to_tensor(_batch(pictures, rng, n // 2 if whole else n, whole), device)
         latents = vae.encode(true).latent_dist.mean
         noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32)).to(device)
         made = vae.decode(latents + NOISE * latents.detach().std() * noise).sample
@@ -141,22 +144,59 @@ def level(vae: AutoencoderKL, pictures: np.ndarray, device: torch.device) -> Non
     back.weight.copy_(torch.einsum("ijhw,jk->ikhw", back.weight, change.inverse()))
 
 
+def build_discriminator() -> nn.Sequential:
+    """Tells drawings from what the decoder makes of them, patch by patch; hinge loss.
+
+    >>> build_discriminator()(torch.zeros(1, 3, 128, 128)).shape
+    torch.Size([1, 1, 30, 30])
+    """
+    layers, widths = [], (3, 32, 64, 128)
+    for before, after, stride in zip(widths, widths[1:], (2, 2, 1), strict=False):
+        layers += [spectral_norm(nn.Conv2d(before, after, 4, stride, 1)), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 4, 1, 1)))
+
+
 def decoder_stage(folder: Path, device: torch.device) -> loop.Made:
-    """The decoder alone, trained on for reconstruction as sd-vae-ft-mse was: the encoder is frozen,
-    so it decodes the same latents, and the squared error weighs most. It sees whole pictures: what
-    it would learn from crops, whose norms differ, makes whole pictures worse."""
-    vae = AutoencoderKL.from_pretrained(folder / "vae").to(
-        device, memory_format=torch.channels_last
-    )
+    """The decoder alone, trained on until its pictures are as crisp as drawings. The encoder is
+    frozen, so it decodes the same latents. It sees whole pictures: what it would learn from crops,
+    whose norms differ, makes whole pictures worse.
+
+    A squared error alone is smallest where the decoder blurs what it cannot know. So, as for the
+    autoencoders of Stable Diffusion (Esser et al. 2021, arXiv:2012.09841), a second network learns
+    to tell its pictures from drawings, and the judge's eye says what matters in them.
+    """
+    from training.denoiser import read_judge
+
+    vae = AutoencoderKL.from_pretrained(folder / "vae").to(device)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
+    critic = build_discriminator().to(device)
+    eye = read_judge(folder, device).vision_model
     pictures = read_pictures(folder)
 
-    def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
-        true = to_tensor(_batch(pictures, rng, whole=True), device)
+    def look(images: torch.Tensor) -> list[torch.Tensor]:
+        stages = eye(pixel_values=images, output_hidden_states=True).hidden_states[1:4]
+        return [F.normalize(stage, dim=1) for stage in stages]
+
+    def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
+        true = to_tensor(_batch(pictures, rng, n, whole=True), device)
         with torch.no_grad():
             latents = vae.encode(true).latent_dist.mean
-        error = vae.decode(latents).sample - true
-        return 0.3 * error.abs().mean() + 5 * error.square().mean()
+            noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32)).to(device)
+            wanted = look(true)
+        made = vae.decode(latents + NOISE * latents.std() * noise).sample
+        error = made - true
+        seen = sum(
+            (one - other).square().sum(1).mean()
+            for one, other in zip(look(made), wanted, strict=True)
+        )
+        # The critic learns from what was made, the decoder from what the critic says, and neither
+        # changes the other: so each is held still while the other's gradients are taken.
+        still = {name: value.detach() for name, value in critic.named_parameters()}
+        fooled = -torch.func.functional_call(critic, still, made).mean()
+        told_apart = F.relu(1 - critic(true)).mean() + F.relu(1 + critic(made.detach())).mean()
+        error = error.abs().mean() + error.square().mean()
+        return error + SEEN * seen + ADVERSARIAL * fooled + told_apart
 
-    return nn.ModuleDict({"vae": vae}), loss_of, lambda: _preview(vae, pictures, device)
+    modules = nn.ModuleDict({"vae": vae, "critic": critic})
+    return modules, loss_of, lambda: _preview(vae, pictures, device)

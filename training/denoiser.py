@@ -22,26 +22,32 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    VisionTextDualEncoderModel,
+)
 
-from training import judge, loop
+from training import loop
 from training.autoencoder import LATENT_CHANNELS, SCALING, read_pictures, to_tensor
 from training.captions import caption
 from training.dataset import HELD_OUT, spec_of
 
-BATCH = 24  # a process
 CHUNK = 512  # drawings encoded in one go
 EMPTY = 0.1  # captions left out altogether, for classifier-free guidance
 PAINT = 0.7  # captions that speak of make-up, the finest thing to see, at least
 # Captions from the web say little of their picture, so that Stable Diffusion wants a guidance scale
 # of 7.5; ours say all, and 3 would do. So what a caption changes is taught at this share of itself.
-CAPTION_STRENGTH = 0.4
+# What it takes, another forward pass, is spent in the last part of the training only.
+CAPTION_STRENGTH, STRENGTH_FROM = 0.4, 0.8  # of the budget
 # A step's weight makes its error count as in v-prediction (Salimans and Ho 2022, arXiv:2202.00512),
 # within limits at both ends: min-SNR weighting (Hang et al. 2023, arXiv:2303.09556), and a ceiling.
 MIN_SNR, MAX_WEIGHT = 5.0, 200.0
 # The middle of the UNet is to see in the noise what the judge sees in the picture: representation
-# alignment (Yu et al. 2024, arXiv:2410.06940), with the judge as the one who can see.
-ALIGN = 0.5
+# alignment (Yu et al. 2024, arXiv:2410.06940), with the judge as the one who can see. It helps to
+# begin with; later it would cost fine detail.
+ALIGN, ALIGN_UNTIL = 0.5, 0.2  # of the budget
 TEXT_WIDTH = 128
 CONSTANT = 5.0  # times the noise, see `start_from_identity`
 
@@ -64,7 +70,7 @@ BETAS = {key: SCHEDULER[key] for key in ("beta_start", "beta_end", "beta_schedul
 
 
 def build_unet() -> UNet2DConditionModel:
-    """SD1.x's UNet in miniature: three levels, cross-attention to the text, one layer each."""
+    """SD1.x's UNet in miniature: three levels, cross-attention to the text, two layers each."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=LATENT_CHANNELS,
@@ -72,7 +78,7 @@ def build_unet() -> UNet2DConditionModel:
         block_out_channels=(48, 96, 144),
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
+        layers_per_block=2,
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=4,  # as in SD1.5's config, this is the number of heads
         norm_num_groups=16,
@@ -125,24 +131,27 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def _encode(folder: Path, start: int, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
-    """The latents of one chunk of drawings, (n, 12, 16, 16), and what the judge sees in them."""
+    """The latents of one chunk of drawings and of their mirror images, (n, 2, 12, 16, 16), and
+    what the judge sees in them, (n, 2, 192, 4, 4)."""
     if device.type == "cpu":
         torch.set_num_threads(1)
     vae = AutoencoderKL.from_pretrained(folder / "vae").to(device)
-    eye = loop.load(judge.stage, name="judge", folder=folder, device=device)["judge"].vision_model
+    eye = read_judge(folder, device).vision_model
     pixels = read_pictures(folder)[start : start + CHUNK]
     latents, seen = [], []
     with torch.no_grad():
         for i in range(0, len(pixels), 16):
             part = to_tensor(pixels[i : i + 16], device)
-            latents.append(vae.encode(part).latent_dist.mean.half().cpu())
-            seen.append(eye(pixel_values=part).last_hidden_state.half().cpu())
-    return torch.cat(latents).numpy(), torch.cat(seen).numpy()
+            both = torch.stack([part, part.flip(-1)], 1).flatten(0, 1)
+            latents.append(vae.encode(both).latent_dist.mean.half().cpu())
+            seen.append(eye(pixel_values=both).last_hidden_state.half().cpu())
+    parts = (torch.cat(latents), torch.cat(seen))
+    return tuple(part.unflatten(0, (-1, 2)).numpy() for part in parts)
 
 
 def cache_latents(folder: Path, device: torch.device) -> None:
-    """Write the latents of all drawings to `folder`/latents.npy, encoded by every core, and to
-    seen.npy what the judge sees in them, (n, 192, 4, 4), less its mean."""
+    """Write the latents of all drawings and of their mirror images to `folder`/latents.npy, encoded
+    by every core, and to seen.npy what the judge sees in them, less its mean."""
     path, starts = folder / "latents.npy", range(0, len(read_pictures(folder)), CHUNK)
     if path.exists():
         return
@@ -187,6 +196,12 @@ def _preview(pipeline: StableDiffusionPipeline) -> Image.Image:
     return Image.fromarray(np.hstack([np.asarray(i) for i in images]))
 
 
+def read_judge(folder: Path, device: torch.device) -> VisionTextDualEncoderModel:
+    """The judge that an earlier stage left in `folder`, in float32, not to be trained."""
+    model = VisionTextDualEncoderModel.from_pretrained(folder / "judge", dtype=torch.float32)
+    return model.to(device).eval().requires_grad_(False)
+
+
 def read_captions(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, words: list[str]
 ) -> torch.Tensor:
@@ -195,22 +210,24 @@ def read_captions(
     return text_encoder(tokens.input_ids.to(text_encoder.device)).last_hidden_state
 
 
-def scaled_latents(latents: np.ndarray, numbers: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The latents of these drawings as the UNet knows them, (n, 12, 16, 16)."""
-    chosen = torch.from_numpy(SCALING * latents[numbers].astype(np.float32))
-    return chosen.to(device, memory_format=torch.channels_last)
+def scaled_latents(
+    latents: np.ndarray, numbers: np.ndarray, mirrored: np.ndarray, device: torch.device
+) -> torch.Tensor:
+    """The latents of these drawings as the UNet knows them, (n, 12, 16, 16); `mirrored` is 0 or 1
+    for each."""
+    return torch.from_numpy(SCALING * latents[numbers, mirrored].astype(np.float32)).to(device)
 
 
 def stage(folder: Path, device: torch.device) -> loop.Made:
     """UNet and text encoder: a weighted squared error of the noise, as SD1.x predicts it."""
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    unet = build_unet().to(device, memory_format=torch.channels_last)
+    unet = build_unet().to(device)
     start_from_identity(unet)
     text_encoder = build_text_encoder(tokenizer).to(device)
-    words = loop.load(judge.stage, name="judge", folder=folder, device=device)["judge"].text_model
+    words = read_judge(folder, device).text_model
     text_encoder.load_state_dict(words.state_dict())  # as Stable Diffusion takes CLIP's
-    latents, seen = np.load(folder / "latents.npy"), np.load(folder / "seen.npy")
-    head = nn.Conv2d(unet.config.block_out_channels[-1], seen.shape[1], 1).to(device)
+    latents, seen = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("latents", "seen"))
+    head = nn.Conv2d(unet.config.block_out_channels[-1], seen.shape[2], 1).to(device)
     middle = {}
     unet.mid_block.register_forward_hook(lambda *call: middle.update(features=call[-1]))
     schedule = DDPMScheduler(**BETAS)
@@ -219,27 +236,31 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
 
     read = partial(read_captions, tokenizer, text_encoder)
 
-    def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
-        numbers = rng.integers(HELD_OUT, len(latents), BATCH)
-        clean = scaled_latents(latents, numbers, device)
+    def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
+        numbers, mirrored = rng.integers(HELD_OUT, len(latents), n), rng.integers(0, 2, n)
+        clean = scaled_latents(latents, numbers, mirrored, device)
         words = [
             caption(spec_of(int(n)), rng, paint=PAINT) if rng.random() >= EMPTY else ""
             for n in numbers
         ]
         context = read(words)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(device)
-        times = (np.arange(BATCH) + rng.random(BATCH)) * 1000 / BATCH  # one in every stratum
+        times = (np.arange(n) + rng.random(n)) * 1000 / n  # one in every stratum
         times = torch.from_numpy(times.astype(np.int64)).to(device)
         noisy = schedule.add_noise(clean, noise, times)
-        with torch.no_grad():
-            uncaptioned = unet(noisy, times, read([""]).expand(BATCH, -1, -1)).sample
+        wanted = noise
+        if fraction >= STRENGTH_FROM:
+            with torch.no_grad():
+                uncaptioned = unet(noisy, times, read([""]).expand(n, -1, -1)).sample.float()
             named = torch.tensor([w != "" for w in words], device=device)[:, None, None, None]
             wanted = torch.where(named, uncaptioned.lerp(noise, CAPTION_STRENGTH), noise)
-        guess = unet(noisy, times, context).sample
+        guess = unet(noisy, times, context).sample.float()
         error = F.mse_loss(guess, wanted, reduction="none").mean((1, 2, 3))
-        target = torch.from_numpy(seen[numbers].astype(np.float32)).to(device)
-        alike = F.cosine_similarity(head(middle["features"]), target, dim=1)
-        return (weights[times] * error).mean() + ALIGN * (1 - alike.mean())
+        loss = (weights[times] * error).mean()
+        if fraction >= ALIGN_UNTIL:
+            return loss
+        target = torch.from_numpy(seen[numbers, mirrored].astype(np.float32)).to(device)
+        return loss + ALIGN * (1 - F.cosine_similarity(head(middle["features"]), target).mean())
 
     modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder, "head": head})
     return modules, loss_of, lambda: _preview(assemble(folder, modules, device))

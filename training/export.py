@@ -20,8 +20,17 @@ def _save(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     pipeline.unet.half()
     pipeline.vae.half()
     pipeline.save_pretrained(folder)
+    _forget_place(folder)
     text = json.dumps(denoiser.SCHEDULER, indent=2) + "\n"
     (folder / "scheduler" / "scheduler_config.json").write_text(text, encoding="utf-8")
+
+
+def _forget_place(folder: Path) -> None:
+    """Take out of the configs where on this machine their weights came from."""
+    for path in folder.rglob("config.json"):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config.pop("_name_or_path", None)
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def save_changes(unet: torch.nn.Module, folder: Path) -> None:
@@ -47,5 +56,6 @@ def export(folder: Path, models: Path, device: torch.device) -> None:
         _save(denoiser.assemble(folder, modules, device), models / target)
     vae = loop.load(autoencoder.decoder_stage, name="decoder", folder=folder, device=device)["vae"]
     vae.half().save_pretrained(models / "tiny-portraits-vae-ft")
+    _forget_place(models / "tiny-portraits-vae-ft")
     student = loop.load(few_steps.stage, name="few-steps", folder=folder, device=device)["unet"]
     save_changes(student, models / "tiny-portraits-lcm")

@@ -97,10 +97,9 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
             noisy = SCHEDULER.add_noise(clean, guess, times)
         return noisy
 
-    def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
-        n = denoiser.BATCH
-        numbers = rng.integers(HELD_OUT, len(latents), n)
-        clean = denoiser.scaled_latents(latents, numbers, device)
+    def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
+        numbers, mirrored = rng.integers(HELD_OUT, len(latents), n), rng.integers(0, 2, n)
+        clean = denoiser.scaled_latents(latents, numbers, mirrored, device)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(device)
         strata = (np.arange(n) + rng.random(n)) * 1000 / n / SPACING
         times = torch.from_numpy(SPACING * (strata.astype(np.int64) + 1) - 1).to(device)

@@ -34,7 +34,7 @@ from training.captions import VOCABULARY, caption, phrases
 from training.dataset import HELD_OUT, spec_of
 from training.portraits import SIZE, VALUES
 
-BATCH, PAIRS, SHIFT = 48, 12, 2  # a process; of them with captions; pixels
+SHARE, SHIFT = 0.25, 2  # of a batch, with captions of their own; pixels
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 
 
@@ -81,15 +81,15 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         pooled = model.text_model(**tokens).pooler_output
         return F.normalize(model.text_projection(pooled), dim=-1)
 
-    def loss_of(rng: np.random.Generator, fraction: float) -> torch.Tensor:
-        numbers = rng.integers(HELD_OUT, len(pictures), BATCH)
+    def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
+        numbers, pairs_of = rng.integers(HELD_OUT, len(pictures), n), round(SHARE * n)
         specs = [spec_of(int(n)) for n in numbers]
         array = np.stack([_worn(Image.fromarray(pictures[n]), rng) for n in numbers])
         pixels = torch.from_numpy(array).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
         pooled = model.vision_model(pixel_values=pixels).pooler_output
         seen = F.normalize(model.visual_projection(pooled), dim=-1)
         scale = model.logit_scale.exp().clamp(max=100)
-        said = embed(words + [caption(s, rng, keep=0.9) for s in specs[:PAIRS]])
+        said = embed(words + [caption(s, rng, keep=0.9) for s in specs[:pairs_of]])
         logits = scale * seen @ said.T
         parts = logits[:, : len(words)].split(counts, 1), said[: len(words)].split(counts)
         loss = seen.new_zeros(())
@@ -101,8 +101,8 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
             # Phrases that start out alike ("stripe make up", "star make up") would stay so: with
             # nothing to choose between, the picture's side learns nothing to tell them by.
             loss = loss + (phrase @ phrase.T).triu(1).relu().mean()
-        own = torch.arange(PAIRS, device=device)
-        pairs = logits[:PAIRS, len(words) :]
+        own = torch.arange(pairs_of, device=device)
+        pairs = logits[:pairs_of, len(words) :]
         contrast = F.cross_entropy(pairs, own) + F.cross_entropy(pairs.T, own)
         return loss / len(VALUES) + 0.1 * contrast
 

@@ -1,7 +1,9 @@
-"""The one training loop: a time budget, an average of the weights, checkpoints, every core.
+"""The one training loop: a budget of samples, an average of the weights, checkpoints, every core.
 
 On a CPU two processes of one thread train faster than one process of two threads, so `fit` starts
-one process a core and averages their gradients; on a GPU it is one process.
+one process a core and averages their gradients; on a GPU it is one process. The budget counts what
+was seen and not the time it took, so that a slow machine, or one that other work shares, trains the
+same model, later.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +24,31 @@ from tqdm.auto import tqdm
 
 from training import muon
 
-SAVE_EVERY, PREVIEW_EVERY = 60.0, 240.0  # seconds
-PATIENCE = 600  # seconds one process waits for another
+SAVE_EVERY, PREVIEW_EVERY = 60.0, 600.0  # seconds
+PATIENCE = 3600  # seconds one process waits for another, which may be held up by other work
 EARLY = 0.15  # of the budget: the early checkpoint that is kept
 CLIP_NORM = 1.0
-ADAM_PEAK = 2e-3  # for what Muon does not take; `fit` is given Muon's own peak
 
-# A stage: (folder, device) -> the modules to train, what turns a random generator and the fraction
-# of the budget that is spent into a loss, and what draws a preview with the averaged weights.
-Loss = Callable[[np.random.Generator, float], torch.Tensor]
+# A stage: (folder, device) -> the modules to train, what turns a random generator, a batch size and
+# the fraction of the budget that is spent into a loss, and what draws a preview with the averaged
+# weights.
+Loss = Callable[[np.random.Generator, int, float], torch.Tensor]
 Preview = Callable[[], Image.Image]
 Made = tuple[nn.ModuleDict, Loss, Preview | None]
 Stage = Callable[[Path, torch.device], Made]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Peak learning rates: Muon's for matrices and kernels (None: AdamW trains them too), AdamW's.
+
+    >>> Rates(muon=0.01).adam
+    0.002
+    """
+
+    muon: float | None
+    adam: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.99)
 
 
 def learning_rate(peak: float, fraction: float) -> float:
@@ -65,32 +81,40 @@ class Team:
             tensor.copy_(part.view_as(tensor))
 
 
-def _worker(rank: int, team: Team | None, stage: Stage, name: str, folder: Path,
-            seconds: float, peak: float, device: torch.device, seed: int) -> None:  # fmt: skip
+def halves(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 here: some CPUs emulate it, and so do old GPUs."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def _worker(rank: int, team: Team | None, stage: Stage, name: str, folder: Path, samples: int,
+            batch: int, rates: Rates, device: torch.device, seed: int) -> None:  # fmt: skip
     world = team.world if team else 1
     if team:
         torch.set_num_threads(1)
     torch.manual_seed(seed)
     modules, loss_of, preview = stage(folder, device)
     parameters = [p for p in modules.parameters() if p.requires_grad]
-    matrices, others = muon.split(modules)
+    matrices, others = muon.split(modules) if rates.muon else ([], parameters)
     momenta = [torch.zeros_like(p) for p in matrices]
-    optimizer = torch.optim.AdamW(others, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
+    optimizer = torch.optim.AdamW(others, betas=rates.betas, weight_decay=1e-2, fused=True)
     average = [p.detach().clone() for p in parameters]
-    step, elapsed, path = 0, 0.0, folder / f"{name}.checkpoint.pt"
+    step, seen, path = 0, 0, folder / f"{name}.checkpoint.pt"
     early = folder / f"{name}-early.checkpoint.pt"
     if path.exists():
         saved = torch.load(path, map_location=device, weights_only=True)
         modules.load_state_dict(saved["modules"])
         optimizer.load_state_dict(saved["optimizer"])
-        torch._foreach_copy_(momenta, saved["momenta"])
+        if momenta:
+            torch._foreach_copy_(momenta, saved["momenta"])
         torch._foreach_copy_(average, saved["average"])
-        step, elapsed = saved["step"], saved["elapsed"]
+        step, seen = saved["step"], saved["seen"]
 
     def save() -> None:
         state = {
             "modules": modules.state_dict(), "optimizer": optimizer.state_dict(),
-            "momenta": momenta, "average": average, "step": step, "elapsed": elapsed,
+            "momenta": momenta, "average": average, "step": step, "seen": seen,
         }  # fmt: skip
         torch.save(state, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
@@ -102,41 +126,40 @@ def _worker(rank: int, team: Team | None, stage: Stage, name: str, folder: Path,
             preview().save(folder / f"{name}.preview.png")
         torch._foreach_copy_([p.data for p in parameters], now)
 
-    bar = tqdm(desc=name, total=round(seconds), initial=round(elapsed), unit="s",
+    bar = tqdm(desc=name, total=samples, initial=seen, unit=" samples", unit_scale=True,
                disable=rank > 0, mininterval=5)  # fmt: skip
-    last = last_saved = last_shown = time.monotonic()
+    last_saved = last_shown = time.monotonic()
     running, parent = None, os.getppid()
-    while elapsed < seconds and os.getppid() == parent:  # end with a killed parent
-        fraction = elapsed / seconds
+    while seen < samples and (team is None or os.getppid() == parent):  # end with a killed parent
+        fraction = seen / samples
         rate = learning_rate(1.0, fraction)
-        optimizer.param_groups[0]["lr"] = ADAM_PEAK * rate
-        loss = loss_of(np.random.default_rng([seed, rank, step]), fraction)
+        optimizer.param_groups[0]["lr"] = rates.adam * rate
+        with torch.autocast(device.type, torch.bfloat16, enabled=halves(device)):
+            loss = loss_of(np.random.default_rng([seed, rank, step]), batch, fraction)
         optimizer.zero_grad()
         loss.backward()
-        now = time.monotonic()
-        elapsed, last = elapsed + now - last, now
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        clock = torch.tensor([elapsed])
-        if team:  # one clock for all, so the processes stay in step
-            team.add_up([p.grad for p in parameters] + [clock], rank)
-        elapsed = clock.item() / world
+        if team:
+            team.add_up([p.grad for p in parameters], rank)
         nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
         optimizer.step()
-        updates = muon.directions(matrices, momenta, slice(rank, None, world))
-        if team:
-            team.add_up(updates, rank)
-        torch._foreach_mul_([p.data for p in matrices], 1 - peak * rate * muon.DECAY)
-        torch._foreach_add_([p.data for p in matrices], updates, alpha=-peak * rate)
-        step += 1
-        decay = min(0.999, step / (step + 9))
+        if matrices:
+            updates = muon.directions(matrices, momenta, slice(rank, None, world))
+            if team:
+                team.add_up(updates, rank)
+            step_size = rates.muon * rate
+            torch._foreach_mul_([p.data for p in matrices], 1 - step_size * muon.DECAY)
+            torch._foreach_add_([p.data for p in matrices], updates, alpha=-step_size)
+        step, seen = step + 1, seen + batch * world
+        decay = min(0.9995, step / (step + 9))
         torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
-        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
         if rank == 0:
+            running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
             bar.set_postfix(step=step, loss=f"{running:.4f}", refresh=False)
-            bar.update(round(min(elapsed, seconds)) - bar.n)
-            passed_early = elapsed > EARLY * seconds and not early.exists()
+            bar.update(batch * world)
+            now, passed_early = time.monotonic(), seen > EARLY * samples and not early.exists()
             if now - last_saved > SAVE_EVERY or passed_early:
                 save()
                 last_saved = now
@@ -150,20 +173,21 @@ def _worker(rank: int, team: Team | None, stage: Stage, name: str, folder: Path,
         save()
 
 
-def fit(stage: Stage, *, name: str, folder: Path, seconds: float, peak: float,
-        device: torch.device, seed: int = 0) -> nn.ModuleDict:  # fmt: skip
-    """Train what `stage` builds for `seconds` in all and return it with the averaged weights.
+def fit(stage: Stage, *, name: str, folder: Path, samples: int, batch: int, rates: Rates,
+        device: torch.device, processes: int | None = None, seed: int = 0) -> nn.ModuleDict:  # fmt: skip
+    """Train what `stage` builds on `samples` in all and return it with the averaged weights.
 
-    Progress is kept in `folder`/`name`.checkpoint.pt: the same call goes on where a killed one
-    stopped, at most a minute back, and returns at once when the budget is spent.
+    `batch` samples a step and process; as many processes as cores unless `processes` says
+    otherwise. Progress is kept in `folder`/`name`.checkpoint.pt: the same call goes on where a
+    killed one stopped, at most a minute back, and returns at once when the budget is spent.
     """
-    if device.type == "cpu" and (world := os.cpu_count()) > 1:
-        floats = sum(p.numel() for p in stage(folder, device)[0].parameters()) + 1
-        team = Team(world, floats)
-        job = (team, stage, name, folder, seconds, peak, device, seed)
-        mp.spawn(_worker, job, nprocs=world)
+    world = (processes or os.cpu_count()) if device.type == "cpu" else 1
+    job = (stage, name, folder, samples, batch, rates, device, seed)
+    if world > 1:
+        floats = sum(p.numel() for p in stage(folder, device)[0].parameters())
+        mp.spawn(_worker, (Team(world, floats), *job), nprocs=world)
     else:
-        _worker(0, None, stage, name, folder, seconds, peak, device, seed)
+        _worker(0, None, *job)
     return load(stage, name=name, folder=folder, device=device)
 
 
