@@ -33,7 +33,8 @@ def make_generators(seeds: int | Iterable[int]) -> list[torch.Generator]:
         >>> [generator.initial_seed() for generator in make_generators([0, 1, 7])]
         [0, 1, 7]
     """
-    several = list(seeds) if isinstance(seeds, Iterable) and getattr(seeds, "ndim", True) else [seeds]
+    lone = not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) == 0  # of a tensor
+    several = [seeds] if lone else list(seeds)  # type: ignore[arg-type]
     if not several:
         raise ValueError("There is no seed: give one for each image, such as range(4).")
     return [torch.Generator("cpu").manual_seed(_check_seed(seed)) for seed in several]

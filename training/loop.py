@@ -174,7 +174,8 @@ def _worker(rank: int, team: Team | None, stage: Stage, name: str, folder: Path,
 
 
 def fit(stage: Stage, *, name: str, folder: Path, samples: int, batch: int, rates: Rates,
-        device: torch.device, processes: int | None = None, seed: int = 0) -> nn.ModuleDict:  # fmt: skip
+        device: torch.device, processes: int | None = None,
+        seed: int = 0) -> nn.ModuleDict:  # fmt: skip
     """Train what `stage` builds on `samples` in all and return it with the averaged weights.
 
     `batch` samples a step and process; as many processes as cores unless `processes` says

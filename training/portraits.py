@@ -60,8 +60,8 @@ COLOURS = {
     "white": (0.95, 0.95, 0.94),
     "black": (0.13, 0.13, 0.16),
 }
-SKINS = [(0.98, 0.82, 0.70), (0.91, 0.70, 0.54), (0.78, 0.56, 0.40), (0.62, 0.42, 0.29),
-         (0.48, 0.32, 0.23)]  # fmt: skip
+SKINS = [(0.98, 0.82, 0.70), (0.91, 0.70, 0.54), (0.78, 0.56, 0.40), (0.58, 0.38, 0.26),
+         (0.40, 0.26, 0.19)]  # fmt: skip
 HAIRS = {  # hair tells the age at a glance
     "young": [(0.72, 0.34, 0.12), (0.90, 0.70, 0.34)],
     "adult": [(0.10, 0.08, 0.08), (0.27, 0.15, 0.09)],
@@ -109,7 +109,7 @@ def random_spec(rng: np.random.Generator, seed: int = 0) -> Spec:
     True
     """
     values = {name: str(rng.choice(options)) for name, options in VALUES.items()}
-    values["direction"] = str(rng.choice(DIRECTIONS))
+    values["direction"] = DIRECTIONS[np.random.default_rng([1, seed]).integers(2)]
     figure, background = rng.choice(VALUES["figure"], size=2, replace=False)
     return Spec(**values | {"figure": str(figure), "background": str(background)}, seed=seed)
 
@@ -196,7 +196,7 @@ def _shade(mask: np.ndarray, round_px: float, spec: Spec) -> np.ndarray:
     lambert = np.clip((0.42 * k * gx + 0.55 * k * gy + 0.72) * nz, 0, 1)
     if spec.style == "comic":
         lambert = 0.38 + 0.4 * np.clip((lambert - 0.52) * 9, 0, 1)
-    return (0.42 + 0.85 * lambert) if spec.light == "soft" else (0.46 + 0.44 * lambert)
+    return (0.42 + 0.85 * lambert) if spec.light == "soft" else (0.40 + 0.42 * lambert)
 
 
 def _layer(canvas: Canvas, shapes: Shapes, colour: Colour, *, round_px: float = 5.0,
@@ -437,7 +437,7 @@ def _mouth(canvas: Canvas, x: float, y: float, width: float, face: Face) -> None
     if canvas.spec.mood == "smiling":
         lips = [(x + width * u, y - 0.03 + 0.02 * u * u) for u in np.linspace(-1, 1, 7)]
         lips += [(x + width * u, y - 0.01 + 0.125 * (1 - u * u)) for u in np.linspace(1, -1, 9)]
-        _layer(canvas, [lips], 0.5 * _tone(face.skin, 0.5) + (0.16, 0.06, 0.06), round_px=2)
+        _layer(canvas, [lips], (0.45, 0.10, 0.10), round_px=2)
         teeth = [(x + 0.8 * width * u, y - 0.02) for u in (-1, 1)]
         teeth += [(x + 0.8 * width * u, y + 0.05 * (1 - u * u)) for u in np.linspace(1, -1, 7)]
         _layer(canvas, [teeth], (0.99, 0.98, 0.95), round_px=1, line=0)
@@ -451,11 +451,6 @@ def _mouth(canvas: Canvas, x: float, y: float, width: float, face: Face) -> None
         _layer(canvas, [lip], red, width=0.07, round_px=2, line=0.3)
         _stroke(canvas, [lip], 0.026, 0.85, (0.25, 0.09, 0.08))
         _stroke(canvas, [lower], 0.02, 0.4, _tone(face.skin, 0.5))
-
-
-def _blush(face: Face) -> np.ndarray:
-    """Rosy cheeks, on any skin."""
-    return 0.55 * face.skin + 0.45 * np.array((0.96, 0.36, 0.36))
 
 
 def _wrinkles(canvas: Canvas, lines: dict[str, list]) -> None:
@@ -493,7 +488,7 @@ def _front(canvas: Canvas, face: Face) -> None:
     head = _layer(canvas, [outline], face.skin, round_px=9)
     if spec.age == "young":
         for side in (-1, 1):
-            _glow(canvas, side * 0.29 + turn, 0.22, 0.12, _blush(face), 0.7)
+            _glow(canvas, side * 0.29 + turn, 0.22, 0.12, (0.93, 0.40, 0.38), 0.75)
     if spec.age == "oldest":
         for side in (-1, 1):
             _glow(canvas, side * 0.33 + turn, 0.27, 0.1, _tone(face.skin, 0.5), 0.55)
@@ -525,7 +520,9 @@ def _front(canvas: Canvas, face: Face) -> None:
     })  # fmt: skip
     nose = [(turn * 1.5 - 0.035, -0.05), (turn * 1.5 + 0.035, -0.05), (turn * 1.7 + 0.1, 0.2),
             (turn * 1.7, 0.26), (turn * 1.7 - 0.1, 0.2)]  # fmt: skip
-    _layer(canvas, [_spline(nose)], _tone(face.skin, 1.04), round_px=3, line=0.3)
+    paint = spec.make_up == "panther"
+    _layer(canvas, [_spline(nose)], face.paint if paint else _tone(face.skin, 1.04), round_px=3,
+           line=0.3)  # fmt: skip
     nostrils = [(turn * 1.7 + u * 0.1, 0.235 + 0.03 * (1 - u * u)) for u in np.linspace(-1, 1, 5)]
     _stroke(canvas, [nostrils], 0.028, 0.6, _tone(face.skin, 0.4))
     if face.beard:
@@ -551,15 +548,15 @@ def _side(canvas: Canvas, face: Face) -> None:
     back = [(0.1, -0.62), (-0.3, -0.58), (-0.6, -0.3), (-0.66, 0.1), (-0.56, length + 0.06),
             (-0.2, length), (0.0, 0.1), (0.3, -0.42)]  # fmt: skip
     _layer(canvas, [_spline(back)], _tone(face.hair, 0.85))
-    nose = 0.535 if spec.age != "young" else 0.51
-    outline = _spline([(0.06, -0.56), (0.30, -0.44), (0.38, -0.22), (0.36, -0.08), (0.43, 0.03),
-                       (nose, 0.14), (0.51, 0.21), (0.39, 0.24), (0.43, 0.33), (0.38, 0.38),
+    nose = 0.60 if spec.age != "young" else 0.56
+    outline = _spline([(0.06, -0.56), (0.30, -0.44), (0.38, -0.22), (0.36, -0.08), (0.44, 0.04),
+                       (nose, 0.18), (0.52, 0.24), (0.39, 0.25), (0.43, 0.33), (0.38, 0.38),
                        (0.42, 0.44), (0.35, 0.49), (0.36, chin - 0.02), (0.2, chin + 0.05),
                        (-0.02, chin - 0.06), (-0.2, 0.36), (-0.42, 0.3), (-0.5, -0.05),
                        (-0.4, -0.4), (-0.16, -0.56)])  # fmt: skip
     head = _layer(canvas, [outline], face.skin, round_px=8)
     if spec.age == "young":
-        _glow(canvas, 0.14, 0.24, 0.13, _blush(face), 0.7)
+        _glow(canvas, 0.14, 0.24, 0.13, (0.93, 0.40, 0.38), 0.75)
     if spec.age == "oldest":
         _glow(canvas, 0.1, 0.3, 0.12, _tone(face.skin, 0.5), 0.55)
     shapes = {
@@ -583,7 +580,7 @@ def _side(canvas: Canvas, face: Face) -> None:
     })  # fmt: skip
     _layer(canvas, [_ellipse(-0.24, 0.08, 0.08, 0.13)], _tone(face.skin, 0.96), round_px=3)
     _stroke(canvas, [[(-0.22, 0.0), (-0.27, 0.06), (-0.22, 0.13)]], 0.025, 0.6)
-    _stroke(canvas, [[(0.46, 0.215), (0.41, 0.185)]], 0.03, 0.6, _tone(face.skin, 0.35))
+    _stroke(canvas, [[(0.47, 0.235), (0.42, 0.2)]], 0.03, 0.6, _tone(face.skin, 0.35))
     if face.beard:
         low = chin + (0.36 if spec.age == "oldest" else 0.16)
         beard = [(-0.2, 0.12), (-0.06, 0.3), (0.2, 0.29), (0.42, 0.28), (0.45, 0.36), (0.46, 0.52),

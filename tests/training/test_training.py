@@ -106,27 +106,46 @@ def tiny_stage(folder, device):
     """Fit a 16x16 linear map: enough to see that a loss falls."""
     model = nn.Linear(16, 16)
 
-    def loss_of(rng, fraction):
-        x = torch.from_numpy(rng.standard_normal((32, 16), np.float32))
+    def loss_of(rng, n, fraction):
+        x = torch.from_numpy(rng.standard_normal((n, 16), np.float32))
         return (model(x) - x @ TARGET.T).square().mean()
 
     return nn.ModuleDict({"model": model}), loss_of, None
 
 
-def test_training_learns_and_resumes(tmp_path) -> None:
-    def fit(seconds: float) -> tuple[float, dict]:
-        made = loop.fit(tiny_stage, name="tiny", folder=tmp_path, seconds=seconds, peak=0.02,
-                        device=torch.device("cpu"))["model"]  # fmt: skip
+@pytest.mark.parametrize("rates", [loop.Rates(0.02), loop.Rates(None, 0.02)], ids=["Muon", "AdamW"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_training_learns_and_resumes(tmp_path, rates, processes) -> None:
+    def fit(samples: int) -> tuple[float, dict]:
+        made = loop.fit(
+            tiny_stage, name="tiny", folder=tmp_path, samples=samples, batch=32 // processes,
+            rates=rates, device=torch.device("cpu"), processes=processes,
+        )["model"]  # fmt: skip
         error = (made.weight - TARGET).square().mean().item()
         return error, torch.load(tmp_path / "tiny.checkpoint.pt", weights_only=True)
 
-    _, first = fit(2.0)
-    error, later = fit(4.0)  # a larger budget trains on
-    assert later["step"] > first["step"]
-    assert later["elapsed"] >= 4.0 > first["elapsed"] >= 2.0
+    _, first = fit(3200)
+    error, later = fit(6400)  # a larger budget trains on
+    assert (first["seen"], later["seen"], later["step"]) == (3200, 6400, 200)
     untrained = tiny_stage(tmp_path, None)[0]["model"].weight
     assert error < (untrained - TARGET).square().mean().item() / 2
-    assert fit(4.0)[1]["step"] == later["step"]  # a spent budget does nothing
+    assert fit(6400)[1]["step"] == later["step"]  # a spent budget does nothing
+
+
+def test_the_decoder_learns_from_the_critic_and_neither_moves_the_other() -> None:
+    critic = autoencoder.build_discriminator()
+    made = torch.randn(1, 3, 128, 128, requires_grad=True)
+    still = {name: value.detach() for name, value in critic.named_parameters()}
+    torch.func.functional_call(critic, still, made).mean().backward()
+    assert made.grad.abs().max() > 0
+    assert all(parameter.grad is None for parameter in critic.parameters())
+
+
+def test_mirrored_drawings_face_the_other_way() -> None:
+    left, right = (
+        np.asarray(draw(Spec(view="side", direction=direction))) for direction in ("left", "right")
+    )
+    assert np.array_equal(left, right[:, ::-1])
 
 
 def test_an_untrained_denoiser_answers_with_the_noise_it_is_given() -> None:
