@@ -48,8 +48,8 @@ notebooks: $(INSTALLED) ## Run the notebooks again and store their outputs (NOTE
 html: $(INSTALLED) ## Write the notebooks as web pages into build/html
 	@$(BIN)/jupyter nbconvert --to html --output-dir build/html $(NOTEBOOKS)
 
-badges: $(INSTALLED) ## Link README and notebooks to Colab, at the address in pyproject.toml
-	@$(BIN)/python tools/colab.py
+badges: ## Link README and notebooks to Colab, at the address in pyproject.toml
+	@$(PYTHON) tools/colab.py
 
 benchmark: $(INSTALLED) ## Measure this machine with the notebooks, into results/ (MODEL=sd15-shape)
 	@$(BIN)/python -m tools.benchmark --model $(MODEL)

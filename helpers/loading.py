@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from helpers.changes import use_scheduler
+from helpers.fast.torchao import forget_old_torchao
 from helpers.forecast.shapes import empty_pipeline, fill_with_random_weights
 from helpers.hub.folders import check_folder, find_folder, load_file, variant_of
 from helpers.models import MODELS, say_once
@@ -63,6 +64,7 @@ def load_pipeline(
     device = pick_device(device)
     dtype = pick_dtype(device, dtype)
     quieten()
+    forget_old_torchao()
     from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
     folder = find_folder(model)

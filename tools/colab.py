@@ -11,32 +11,35 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # Made for Colab's page and its GPU: another version of these breaks it (colabtools issue 4595).
 PROVIDED = ("ipywidgets", "jupyterlab", "torch")
+PYTORCH = ("torch", "torchaudio", "torchvision", "triton")
 COLAB = "https://colab.research.google.com"
-WITHOUT_ADDRESS = """\
-import sys
-
-if "google.colab" in sys.modules:  # elsewhere, there is nothing to do
-    raise RuntimeError(
-        "This repository has no address yet: set Repository under [project.urls] in "
-        "pyproject.toml to its page on GitHub, then run make badges."
-    )"""
-WITH_ADDRESS = """\
+FIRST_CELL = """\
+import importlib.util
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-if "google.colab" in sys.modules:  # elsewhere, there is nothing to do
-    repository = "{address}"
-    if not Path("tutorial").exists():
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", repository, "tutorial"], check=True)
-    runpy.run_path("tutorial/tools/colab.py")["prepare"]()"""
+repository = "{address}"  # @param {{type: "string"}}
+if "google.colab" in sys.modules and not importlib.util.find_spec("helpers"):
+    for archive in Path().glob("*.zip"):
+        shutil.unpack_archive(archive, "tutorial")
+    if repository and not list(Path().glob("**/tools/colab.py")):
+        shutil.rmtree("tutorial", ignore_errors=True)  # of a clone that broke off
+        clone = ["git", "clone", "--quiet", "--depth=1", repository, "tutorial"]
+        print(subprocess.run(clone, capture_output=True, text=True).stderr, end="")
+    if not (found := sorted(Path().glob("**/tools/colab.py"))):
+        print("Write the address of the repository's page into the field above, or upload the")
+        sys.exit("repository as a zip (Files, on the left); then run this cell again.")
+    runpy.run_path(str(found[0]))["prepare"]()"""
 
 
 def prepare() -> None:
@@ -47,12 +50,17 @@ def prepare() -> None:
             something that was in use.
     """
     before = _versions_in_use()
-    run = subprocess.run(install_command(), capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as folder:
+        limits = Path(folder) / "constraints.txt"
+        limits.write_text("\n".join(constraints()), encoding="utf-8")
+        command = [*install_command(), "--constraint", str(limits)]
+        run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:
         raise RuntimeError(
             f"Colab lacks something that pip could not install beside its PyTorch: {run.stderr}"
         )
-    replaced = sorted(before.keys() - (before.items() & _versions_in_use().items()))
+    after = _versions_in_use()
+    replaced = sorted(name for name, version in before.items() if after.get(name) != version)
     sys.path.insert(0, str(ROOT))
     if replaced:
         raise RuntimeError(
@@ -72,26 +80,41 @@ def install_command() -> list[str]:
         ['diffusers>=...', 'torch==...']
     """
     wanted = [line for line in _project()["dependencies"] if _name(line) not in PROVIDED]
-    present = {dist.name.lower(): dist.version for dist in importlib.metadata.distributions()}
-    held = [
-        f"{name}=={version}"
-        for name, version in sorted(present.items())
-        if name.startswith(("torch", "triton"))
-    ]
+    held = [f"{name}=={version}" for name, version in _present().items() if name in PYTORCH]
     return [sys.executable, "-m", "pip", "install", "--quiet", *wanted, *held]
+
+
+def constraints() -> list[str]:
+    """Return the lines that hold pip to the versions the tests pass with, where that is possible.
+
+    What is here in a version that will do stays as it is, and what is PROVIDED is not touched.
+    huggingface_hub stays below 2 where Colab's own gradio, which fails with 2, brought a 1.
+
+    Example:
+        >>> [line for line in constraints() if line.startswith("torch==")]
+        []
+    """
+    present, pins = _present(), dict(line.split("==") for line in _pinned())
+    lines = []
+    for requirement in _project()["dependencies"]:
+        name = _name(requirement)
+        least = re.search(r">=([\d.]+)", requirement)
+        here = present.get(name.lower())
+        stays = here and least and _order(here) >= _order(least[1])
+        if name not in PROVIDED and not stays:
+            lines.append(f"{name}=={pins[name]}")
+    hub = present.get("huggingface_hub", present.get("huggingface-hub", ""))
+    return lines + ["huggingface_hub<2"] * hub.startswith("1.")
 
 
 def first_cell(address: str) -> str:
     """Return the source of a notebook's first code cell; without an address, it asks for one.
 
     Example:
-        >>> "https://github.com/me/mine" in first_cell("https://github.com/me/mine")
+        >>> 'repository = "https://github.com/me/mine"' in first_cell("https://github.com/me/mine")
         True
-        >>> print(first_cell(""))
-        import sys
-        ...
     """
-    return WITH_ADDRESS.format(address=address) if address else WITHOUT_ADDRESS
+    return FIRST_CELL.format(address=address)
 
 
 def read_address() -> str:
@@ -100,7 +123,8 @@ def read_address() -> str:
     Raises:
         ValueError: it is not on GitHub, where Colab opens notebooks from.
     """
-    address = _project().get("urls", {}).get("Repository", "").removesuffix("/")
+    address = _project().get("urls", {}).get("Repository", "")
+    address = address.removesuffix("/").removesuffix(".git")  # as GitHub's clone link ends
     if address and not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", address):
         raise ValueError(
             f"{address!r} is not where Colab opens notebooks from: give Repository in "
@@ -147,6 +171,7 @@ def _link_notebook(notebook: dict, address: str, path: str) -> None:
     for cell in cells:
         if "colab" in cell["metadata"].get("tags", []):
             cell["source"] = first_cell(address).splitlines(keepends=True)
+    notebook["metadata"] |= {"accelerator": "GPU", "colab": {"gpuType": "T4"}}
 
 
 def _badge(address: str = "", path: str = "") -> str:
@@ -154,7 +179,29 @@ def _badge(address: str = "", path: str = "") -> str:
     picture = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]"
     if not address:
         return re.escape(picture) + r"\([^)\s]+\)"
-    return f"{picture}({COLAB}/github/{address.split('/', 3)[3]}/blob/main/{path})"
+    return f"{picture}({COLAB}/github/{address.split('/', 3)[3]}/blob/{_branch()}/{path})"
+
+
+def _branch() -> str:
+    """The branch that is checked out here, which the badges lead to; main outside of a clone."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--abbrev-ref", "HEAD"]
+    name = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return name if name not in ("", "HEAD") else "main"
+
+
+def _present() -> dict[str, str]:
+    found = importlib.metadata.distributions()
+    return dict(sorted((dist.name.lower(), dist.version) for dist in found))
+
+
+def _pinned() -> list[str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if "==" in line and not line.startswith("#")]
+
+
+def _order(version: str) -> list[int]:
+    """What versions are compared by: their numbers, one after the other."""
+    return [int(number) for number in re.findall(r"\d+", version.partition("+")[0])]
 
 
 def _project() -> dict:

@@ -28,7 +28,7 @@ PRESENT |= {"accelerate": "1.13.0", "numpy": "2.0.2", "pandas": "2.2.2", "ipywid
 def project(tmp_path, monkeypatch):
     """A copy of what the module reads and writes, which is then the repository."""
     copy = tmp_path / "project"
-    for name in ("README.md", "pyproject.toml", "tools/colab.py"):
+    for name in ("README.md", "pyproject.toml", "constraints.txt", "tools/colab.py"):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
     shutil.copytree(ROOT / "notebooks", copy / "notebooks")
@@ -60,14 +60,44 @@ def test_the_first_cell_is_as_short_as_cells_should_be(address):
     assert max(map(len, lines)) <= 100
 
 
-def test_on_colab_without_an_address_the_first_cell_says_what_to_do():
-    run = subprocess.run(
-        [sys.executable, "-c", ON_COLAB + colab.first_cell("")], capture_output=True, text=True
-    )
-    assert run.stderr.splitlines()[-1] == (
-        "RuntimeError: This repository has no address yet: set Repository under [project.urls] in "
-        "pyproject.toml to its page on GitHub, then run make badges."
-    )
+def run_cell(code, folder):
+    """Run the first cell on a Colab that has no helpers yet."""
+    without = "sys.meta_path[:] = [one for one in sys.meta_path if 'editable' not in str(one)]\n"
+    command = [sys.executable, "-c", ON_COLAB + without + code]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_on_colab_without_an_address_the_first_cell_says_what_to_do(tmp_path):
+    run = run_cell(colab.first_cell(""), tmp_path)
+    assert "Write the address of the repository's page into the field above" in run.stdout
+    assert run.stderr.endswith("then run this cell again.\n")
+    assert "Traceback" not in run.stderr
+
+
+def test_on_colab_the_reason_of_a_clone_that_fails_is_shown(tmp_path):
+    run = run_cell(colab.first_cell((tmp_path / "nothing").as_uri()), tmp_path)
+    assert "fatal: " in run.stdout and "run this cell again" in run.stderr
+
+
+PREPARED = "def prepare(): print('prepared')"
+
+
+def test_on_colab_an_uploaded_zip_will_do(tmp_path):
+    with zipfile.ZipFile(tmp_path / "mine-main.zip", "w") as archive:
+        archive.writestr("mine-main/tools/colab.py", PREPARED)
+    assert run_cell(colab.first_cell(""), tmp_path).stdout == "prepared\n"
+
+
+def test_on_colab_a_clone_that_broke_off_is_made_anew(tmp_path):
+    (tmp_path / "tutorial/.git").mkdir(parents=True)
+    (tmp_path / "mine/tools").mkdir(parents=True)
+    (tmp_path / "mine/tools/colab.py").write_text(PREPARED)
+    git = ["git", "-C", tmp_path / "mine", "-c", "user.name=x", "-c", "user.email=x"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / "mine").rename(tmp_path / "elsewhere.git")
+    run = run_cell(colab.first_cell((tmp_path / "elsewhere.git").as_uri()), tmp_path)
+    assert run.stdout == "prepared\n", run.stderr
 
 
 def write_wheel(folder, name, version, requires):
@@ -86,8 +116,9 @@ class Colab:
     """A Python like Colab's: its own PyTorch, its own pip, and an index with newer versions."""
 
     def __init__(self, folder, project, accelerate_requires):
-        self.folder, self.wheels = folder, folder / "wheels"
+        self.folder, self.wheels, self.content = folder, folder / "wheels", folder / "content"
         self.wheels.mkdir()
+        self.content.mkdir()
         pins = re.findall(r"^([\w.-]+)==(.+)$", (ROOT / "constraints.txt").read_text(), re.M)
         for name, version in pins:
             requires = accelerate_requires if name == "accelerate" else []
@@ -111,7 +142,7 @@ class Colab:
         environment |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
         command = [self.folder / "venv/bin/python", "-c", ON_COLAB + code]
         return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True
+            command, cwd=self.content, env=environment, capture_output=True, text=True
         )
 
     def installed(self):
@@ -123,7 +154,7 @@ def test_on_colab_only_what_is_missing_is_installed_and_pytorch_stays(tmp_path, 
     machine = Colab(tmp_path, project, ["torch>=2.0"])
     run = machine.run(f"{machine.cell}\nprint(sys.path[0])")
     assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.strip() == str(tmp_path / "tutorial")
+    assert run.stdout.strip() == str(machine.content / "tutorial")
     installed = machine.installed()
     kept = {name: installed[name] for name in PRESENT if name != "accelerate"}
     assert kept == {name: PRESENT[name] for name in kept}
@@ -143,9 +174,35 @@ def test_on_colab_pip_fails_rather_than_replaces_pytorch(tmp_path, project):
     assert machine.installed() == PRESENT
 
 
+def test_on_colab_what_is_in_use_and_stays_is_no_trouble(tmp_path, project):
+    machine = Colab(tmp_path, project, [])
+    run = machine.run(f"import numpy, pandas, torch\n{machine.cell}")
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_on_colab_the_versions_are_those_that_the_tests_pass_with(tmp_path, project):
+    machine = Colab(tmp_path, project, [])
+    write_wheel(machine.wheels, "diffusers", "0.49.0", [])  # in the range, and not tried
+    machine.run(machine.cell)
+    pins = dict(line.split("==") for line in colab._pinned())
+    assert machine.installed()["diffusers"] == pins["diffusers"]
+
+
+@pytest.mark.parametrize(("hub", "held"), [("1.27.0", True), ("2.4.0", False), (None, False)])
+def test_the_hubs_library_is_held_below_2_where_gradio_needs_it(monkeypatch, hub, held):
+    monkeypatch.setattr(colab, "_present", lambda: {"huggingface_hub": hub} if hub else {})
+    assert ("huggingface_hub<2" in colab.constraints()) is held
+
+
+def test_a_newer_version_than_the_pin_is_left_alone(monkeypatch):
+    monkeypatch.setattr(colab, "_present", lambda: {"diffusers": "0.100.0", "accelerate": "1.2"})
+    names = [line.split("==")[0] for line in colab.constraints()]
+    assert "diffusers" not in names and "accelerate" in names
+
+
 def test_on_colab_what_was_replaced_in_use_asks_for_a_restart(tmp_path, project):
     machine = Colab(tmp_path, project, [])
-    run = machine.run(f"import accelerate\n{machine.cell}")
+    run = machine.run(f"import accelerate, pandas\n{machine.cell}")
     assert "RuntimeError: accelerate had to be replaced while in use" in run.stderr
     assert machine.run(machine.cell).returncode == 0
 
@@ -172,6 +229,20 @@ def test_an_address_that_colab_cannot_open_is_refused(project, address):
     set_address(project, address)
     with pytest.raises(ValueError, match="is not where Colab opens notebooks from"):
         colab.write_badges()
+
+
+def test_githubs_clone_link_will_do(project):
+    set_address(project, f"{ADDRESS}.git")
+    assert colab.read_address() == ADDRESS
+
+
+def test_badges_name_the_branch_that_is_checked_out(project):
+    set_address(project, ADDRESS)
+    subprocess.run(["git", "-C", project, "init", "-q", "-b", "workshop"], check=True)
+    git = ["git", "-C", project, "-c", "user.name=x", "-c", "user.email=x"]
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    colab.write_badges()
+    assert "/blob/workshop/notebooks/00_start_here.ipynb" in (project / "README.md").read_text()
 
 
 def test_badges_lead_to_colab_and_follow_the_address(project):
