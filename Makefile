@@ -5,6 +5,9 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 MODEL ?= tiny-portraits
 NOTEBOOKS ?= notebooks/*.ipynb notebooks/solutions/*.ipynb
+# Workers of one thread each: the threads of one worker would wait for one another.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 # JupyterLab refuses to run as root, as containers do, unless it is told that this is meant.
 LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -32,8 +35,8 @@ screenshot: $(INSTALLED) ## Take the picture of the playground for the README, i
 	@$(BIN)/pytest -q tests/widgets/test_browser.py -k app_the_playground --screenshot docs/playground.png
 
 test: lint ## Check everything: style, units, docstrings' examples, every notebook's outputs
-	@$(BIN)/pytest
-	@$(BIN)/pytest --nbval --nbval-current-env --durations=10 $(NOTEBOOKS)
+	@$(PYTEST)
+	@$(PYTEST) --nbval --nbval-current-env --durations=10 $(NOTEBOOKS)
 
 lint: $(INSTALLED) ## Check style and types, notebooks included
 	@$(BIN)/ruff check
