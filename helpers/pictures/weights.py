@@ -25,7 +25,8 @@ def fingerprint(pipeline: Pipeline) -> str:
     float16 and in float32. What `enable_freeu` sets counts too.
 
     Returns:
-        Twelve hexadecimal digits; "" for what has no weights.
+        Twelve hexadecimal digits; "" for what has no weights, or has them elsewhere, as sequential
+        offload does.
 
     Example:
         >>> from helpers import load_pipeline, use_vae
@@ -35,7 +36,9 @@ def fingerprint(pipeline: Pipeline) -> str:
         False
     """
     networks = networks_of(pipeline)
-    if not networks:
+    if not networks or any(
+        one.is_meta for network in networks.values() for one in network.parameters()
+    ):
         return ""
     digest = hashlib.sha256()
     for name, network in sorted(networks.items()):
@@ -92,7 +95,7 @@ def note_as_loaded(pipeline: Pipeline) -> None:
 
 
 def is_as_loaded(pipeline: Pipeline) -> bool | None:
-    """Whether a pipeline draws with the weights it was loaded with; None if nobody took note.
+    """Whether a pipeline draws with the weights it was loaded with; None if nobody can tell.
 
     Example:
         >>> from helpers import load_pipeline, use_vae
@@ -100,8 +103,8 @@ def is_as_loaded(pipeline: Pipeline) -> bool | None:
         >>> is_as_loaded(pipeline), is_as_loaded(use_vae(pipeline, "tiny-portraits-vae-ft"))
         (True, False)
     """
-    before = _as_loaded.get(_denoiser(pipeline))
-    return None if before is None else before == fingerprint(pipeline)
+    before, now = _as_loaded.get(_denoiser(pipeline)), fingerprint(pipeline)
+    return before == now if before and now else None
 
 
 def _denoiser(pipeline: Pipeline) -> torch.nn.Module | None:
@@ -111,7 +114,7 @@ def _denoiser(pipeline: Pipeline) -> torch.nn.Module | None:
 
 def _read(network: torch.nn.Module) -> bytes:
     """The names of a network's tensors, and some numbers of each."""
-    tensors = {name: one for name, one in network.named_parameters() if not one.is_meta}
+    tensors = dict(network.named_parameters())
     some = [one.detach().flatten()[:: max(1, one.numel() // SAMPLES)] for one in tensors.values()]
     parts = [one[:SAMPLES].to(torch.float16) for one in some]
     numbers = torch.cat(parts).cpu().numpy().tobytes() if parts else b""
