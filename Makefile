@@ -18,7 +18,7 @@ test notebooks: export CI = true
 test notebooks: export HF_HUB_OFFLINE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab app screenshot test lint notebooks html badges benchmark model evaluate clean
+.PHONY: help lab app screenshot test check lint notebooks html badges benchmark model evaluate clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ screenshot: $(INSTALLED) ## Take the picture of the playground for the README, i
 test: lint ## Check everything: style, units, docstrings' examples, every notebook's outputs
 	@$(PYTEST)
 	@$(PYTEST) --nbval --nbval-current-env --durations=10 $(NOTEBOOKS)
+
+check: $(INSTALLED) ## Tell in a minute whether this machine is ready: packages, kernel, disk, a picture
+	@$(BIN)/python -m tools.check
 
 lint: $(INSTALLED) ## Check style and types, notebooks included
 	@$(BIN)/ruff check
