@@ -71,6 +71,20 @@ def test_make_and_readme_install_the_same_extras():
         assert set(re.findall(r"\.\[([\w,]+)\]", text)) == {",".join(EXTRAS)}
 
 
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_pin_what_they_use_and_install_what_make_does(path):
+    text = path.read_text(encoding="utf-8")
+    steps = [step for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"]]
+    actions = [step["uses"] for step in steps if "uses" in step]
+    assert actions and all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", one) for one in actions)
+    assert set(re.findall(r"\.\[([\w,]+)\]", text)) <= {",".join(EXTRAS)}
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"run: make (\w+)", text)) <= targets
+
+
 @pytest.mark.parametrize(
     ("fails_on", "advice"),
     [("version_info", "Python 3.11 or newer is needed"), ("ensurepip", "python3-venv")],
