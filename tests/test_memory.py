@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from calls import draw, set_up
 
 from helpers import (
     PeakMemory,
@@ -27,20 +28,6 @@ KB = 4000  # bytes of a thousand numbers
 
 def numbers(thousands=1):
     return torch.ones(1000 * thousands)
-
-
-def draw(pipeline, batch_size=1, **options):
-    return pipeline(**get_inputs(batch_size, num_inference_steps=1), **options)
-
-
-def set_up(pipeline, attention="sdpa", vae_slicing=False, vae_tiling=False):
-    """Make the pipeline's own calls for what the forecast knows by name."""
-    if attention == "classic":
-        pipeline.unet.set_default_attn_processor()
-    elif attention == "sliced":
-        pipeline.enable_attention_slicing()
-    pipeline.vae.use_slicing, pipeline.vae.use_tiling = vae_slicing, vae_tiling
-    return pipeline
 
 
 # What is counted

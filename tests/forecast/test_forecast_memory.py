@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import cpu_offload
+from calls import draw, set_up
 from diffusers import AutoencoderTiny
 from diffusers.hooks import apply_group_offloading
 from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
@@ -26,25 +27,6 @@ from helpers.forecast.memory import RESERVE, _blocks, _layers
 from helpers.memory import bytes_of, tensors_of
 
 ROOT = Path(__file__).parents[2]
-KB = 4000  # bytes of a thousand numbers
-
-
-def numbers(thousands=1):
-    return torch.ones(1000 * thousands)
-
-
-def draw(pipeline, batch_size=1, **options):
-    return pipeline(**get_inputs(batch_size, num_inference_steps=1), **options)
-
-
-def set_up(pipeline, attention="sdpa", vae_slicing=False, vae_tiling=False):
-    """Make the pipeline's own calls for what the forecast knows by name."""
-    if attention == "classic":
-        pipeline.unet.set_default_attn_processor()
-    elif attention == "sliced":
-        pipeline.enable_attention_slicing()
-    pipeline.vae.use_slicing, pipeline.vae.use_tiling = vae_slicing, vae_tiling
-    return pipeline
 
 
 # The forecast, held to a real run

@@ -6,7 +6,6 @@ import io
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -254,9 +253,12 @@ def test_a_second_generate_takes_the_place_of_the_first(play):
 
 
 def test_waiting_again_after_an_interruption_still_waits(play, monkeypatch):
+    def interrupted(timeout):
+        raise KeyboardInterrupt  # as Jupyter's stop button does
+
     hold(play)
     with monkeypatch.context() as patch:
-        patch.setattr(play._idle, "wait", lambda timeout: signal.raise_signal(signal.SIGINT))
+        patch.setattr(play._idle, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             play.wait(60)
     play.wait(0.01)

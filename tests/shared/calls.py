@@ -1,0 +1,17 @@
+"""Calls of a pipeline whose memory is counted and forecast."""
+
+from helpers import get_inputs
+
+
+def draw(pipeline, batch_size=1, **options):
+    return pipeline(**get_inputs(batch_size, num_inference_steps=1), **options)
+
+
+def set_up(pipeline, attention="sdpa", vae_slicing=False, vae_tiling=False):
+    """Make the pipeline's own calls for what the forecast knows by name."""
+    if attention == "classic":
+        pipeline.unet.set_default_attn_processor()
+    elif attention == "sliced":
+        pipeline.enable_attention_slicing()
+    pipeline.vae.use_slicing, pipeline.vae.use_tiling = vae_slicing, vae_tiling
+    return pipeline
