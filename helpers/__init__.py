@@ -18,7 +18,7 @@ from helpers.judge import (
 from helpers.lessons.plots import describe, plot_comparison
 from helpers.loading import load_pipeline, pick_device, pick_dtype
 from helpers.memory import PeakMemory, free_memory, largest_batch, peak_memory
-from helpers.models import MODELS, MODELS_FOLDER, Model
+from helpers.models import MODELS, MODELS_FOLDER, Model, checkpoint
 from helpers.pictures.settings import Settings, read_settings, save_image
 from helpers.pictures.xy_grid import xy_grid
 from helpers.timing import Measurement, compare, measure
@@ -37,6 +37,7 @@ __all__ = [
     "PeakMemory",
     "Settings",
     "adherence",
+    "checkpoint",
     "compare",
     "cut_words",
     "describe",

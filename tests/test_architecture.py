@@ -37,7 +37,15 @@ FLOW = {
     "memory": {"forecast.storages", "loading"},
     "fast": {"hub"},
     "forecast": {"loading", "memory", "models"},
-    "lessons": {"forecast", "grids", "inputs", "judge", "memory", "timing"},
+    "lessons": {
+        "forecast",
+        "grids",
+        "inputs",
+        "judge",
+        "memory",
+        "pictures.settings",
+        "timing",
+    },
     "pictures": {"changes", "grids", "hub", "inputs", "models", "timing"},
     "widgets": {"pictures"},
 }

@@ -18,6 +18,7 @@ from helpers.grids import image_distance
 from helpers.inputs import cut_words, make_generators
 from helpers.judge import Judge, adherence, read_attributes
 from helpers.memory import readable
+from helpers.pictures.settings import Settings
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -148,6 +149,50 @@ def image_of_batch(answer: Image.Image, batch: Sequence[Image.Image], index: int
     return f"Right: image {index} came again, without the others."
 
 
+@_checks(int, "a number")
+def count_tokens(answer: int, pipeline: StableDiffusion, sentence: str) -> str:
+    """Does the tokenizer make this many tokens of the sentence, start and end included?
+
+    Args:
+        answer: a number of tokens.
+        pipeline: whose tokenizer reads it.
+        sentence: what it reads.
+
+    Example:
+        >>> from helpers import load_pipeline
+        >>> count_tokens(2, load_pipeline(device="cpu"), "a queen")
+        'Not yet: 2 is too few. Do the start and the end count too?'
+    """
+    count = len(pipeline.tokenizer(sentence).input_ids)
+    if answer != count:
+        much = "few" if answer < count else "many"
+        return f"Not yet: {answer} is too {much}. Do the start and the end count too?"
+    return f"Right: it takes {count} of the {pipeline.tokenizer.model_max_length} tokens."
+
+
+@_checks(Image.Image, "a picture")
+def same_as_pipeline(
+    answer: Image.Image, pipeline: StableDiffusion, seed: int, **wanted: Any
+) -> str:
+    """Is this the picture that the pipeline draws with these arguments?
+
+    Args:
+        answer: a picture.
+        pipeline: draws the one to compare with.
+        seed: of its generator.
+        wanted: the pipeline's arguments.
+
+    Example:
+        >>> same_as_pipeline("a portrait", None, seed=0)
+        "Not yet: the answer is a picture, not 'a portrait'."
+    """
+    image = pipeline(generator=make_generators(seed), **wanted).images[0]
+    away = image_distance(answer, image)
+    if away > SAME:
+        return f"Not yet: it is {away:.0f} of 255 away from what the pipeline draws."
+    return "Right: the pipeline draws the same picture."
+
+
 @_checks(dict, "settings in a dict")
 def settings_that_fit(answer: dict[str, Any], model: str, batch_size: int, budget: float) -> str:
     """Does a batch of this size fit into the budget with these settings?
@@ -254,6 +299,63 @@ def prompt_that_shows(
         return f"Right: {hits} of {len(images)} pictures show all of it."
     usual = {attribute: read[attribute].mode()[0] for attribute in wanted}
     return _compare(usual, wanted, "most pictures")
+
+
+@_checks(Settings, "the settings of a picture")
+def settings_are(answer: Settings, **wanted: object) -> str:
+    """Are these the settings that were asked for?
+
+    Args:
+        answer: of a picture.
+        wanted: by name.
+
+    Example:
+        >>> settings_are(Settings("a knight", seed=3), seed=7)
+        'Not yet: seed is 3 and not 7.'
+    """
+    wrong = {
+        name: getattr(answer, name) for name in wanted if getattr(answer, name) != wanted[name]
+    }
+    if wrong:
+        said = ", ".join(
+            f"{name} is {value} and not {wanted[name]}" for name, value in wrong.items()
+        )
+        return f"Not yet: {said}."
+    return f"Right: {', '.join(f'{name} is {value}' for name, value in wanted.items())}."
+
+
+@_checks(str, "a negative prompt")
+def negative_prompt_that_removes(
+    answer: str,
+    pipeline: StableDiffusion,
+    prompt: str,
+    judge: Judge,
+    unwanted: tuple[str, str],
+    seeds: Sequence[int],
+    **settings: object,
+) -> str:
+    """Is the unwanted thing rarer with this negative prompt than without?
+
+    Args:
+        answer: a negative prompt.
+        pipeline: draws with it, and without.
+        prompt: what is drawn.
+        judge: reads the pictures.
+        unwanted: an attribute and its value, such as ("mood", "smiling").
+        seeds: the seeds to draw it with.
+
+    Example:
+        >>> negative_prompt_that_removes(None, None, "", None, ("mood", "smiling"), [])
+        'Not tried yet: put a negative prompt in the place of None.'
+    """
+    attribute, value = unwanted
+    count = []
+    for negative in (None, answer):
+        told = {"negative_prompt": negative and [negative] * len(seeds), **settings}
+        images = pipeline([prompt] * len(seeds), generator=make_generators(seeds), **told).images
+        count.append(int((read_attributes(images, judge)[attribute] == value).sum()))
+    said = f"{value} in {count[1]} of {len(seeds)} pictures, {count[0]} without it."
+    return f"Right: {said}" if count[1] < count[0] else f"Not yet: {said}"
 
 
 @_checks(str, "some words")
