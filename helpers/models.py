@@ -104,6 +104,17 @@ MODELS: dict[str, Model] = {
             "its pictures are noise, its timings and memory are real.",
             random_weights=True,
         ),
+        Model(
+            name="sdxl-shape",
+            id="sdxl-shape",
+            revision=None,
+            licence="Apache-2.0",
+            download="nothing: configs embedded, weights drawn at random",
+            judge="tiny-judge",
+            description="Stable Diffusion XL's exact architecture with random weights, 7 GB of "
+            "them in half precision; its pictures are noise, its timings and memory are real.",
+            random_weights=True,
+        ),
     )
 }
 

@@ -1,0 +1,120 @@
+"""What others measured: their times and peaks as data, and the forecast held against them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from helpers.forecast.gpus import CARDS, DATA
+from helpers.forecast.rates import Constants, read_constants
+from helpers.forecast.seconds import Range, forecast_with
+
+if TYPE_CHECKING:
+    import pandas
+
+# Which embedded architecture stands for a published model. Stable Diffusion 2's UNet is that of 1
+# but for the width of its heads and of what it is told: its seconds are alike.
+SHAPES = {
+    "SD1.4": "sd15-shape",
+    "SD1.5": "sd15-shape",
+    "SD1.4/1.5": "sd15-shape",
+    "SD1.x/2.x checkpoints": "sd15-shape",
+    "SD2.1": "sd15-shape",
+    "SD2.1-base": "sd15-shape",
+    "SDXL base": "sdxl-shape",
+    "SDXL checkpoints": "sdxl-shape",
+    "SDXL turbo": "sdxl-shape",
+}
+
+
+def read_published_seconds() -> pandas.DataFrame:
+    """Read the published times.
+
+    Returns:
+        A row for each, with its source: card, model, size in pixels, calls of the UNet, batch size,
+        and how it was drawn; `timed`, a whole "call" or one "step" of the UNet; `seconds` of that,
+        for the whole batch; `people`, whose median it is; `family`, the generation of the card.
+
+    Example:
+        >>> rows = read_published_seconds()
+        >>> len(rows) > 600, set(rows.timed) == {"call", "step"}
+        (True, True)
+    """
+    import pandas
+
+    rows = pandas.read_csv(DATA / "published_seconds.csv", keep_default_na=False)
+    for name in ("compiled", "channels_last", "tf32", "guidance"):
+        rows[name] = rows[name] == "yes"
+    rows["family"] = [CARDS[name].family for name in rows.gpu]
+    return rows
+
+
+def read_published_memory() -> pandas.DataFrame:
+    """Read the published peaks of memory.
+
+    Returns:
+        A row for each, with its source: card, model, size in pixels, batch size, and how it was
+        drawn; `mib`, the peak; `measure`, whether that is what was "allocated" at once, what was
+        "reserved" by PyTorch, or what the whole "process" took.
+
+    Example:
+        >>> sorted(set(read_published_memory().measure))
+        ['allocated', 'process', 'reserved']
+    """
+    import pandas
+
+    rows = pandas.read_csv(DATA / "published_memory.csv", keep_default_na=False)
+    for name in ("vae_slicing", "safety_checker"):
+        rows[name] = rows[name] == "yes"
+    return rows
+
+
+def forecast_published(
+    rows: pandas.DataFrame | None = None, *, left_out: bool = True
+) -> pandas.DataFrame:
+    """Forecast every published time by constants that know nothing of its family of cards.
+
+    Args:
+        rows: some of `read_published_seconds()`, all if not given.
+        left_out: whether each row is forecast with the constants that were fitted without its
+            family, rather than with those that were fitted to all.
+
+    Returns:
+        The rows, with the forecast seconds as `least`, `forecast` and `most`, and `error`, the
+        forecast over the published time, less one.
+
+    Example:
+        >>> rows = read_published_seconds().query("gpu == 'T4' and batch_size >= 4 and people == 1")
+        >>> bool(forecast_published(rows).error.abs().median() < 0.12)
+        True
+    """
+    rows = read_published_seconds() if rows is None else rows
+    constants = read_constants()
+    names = [f"without {family}" if left_out else "all" for family in rows.family]
+    forecasts = [
+        forecast_row(row, constants[name])
+        for row, name in zip(rows.to_dict("records"), names, strict=True)
+    ]
+    least, middle, most = zip(*forecasts, strict=True)
+    rows = rows.assign(least=least, forecast=middle, most=most)
+    return rows.assign(error=rows.forecast / rows.seconds - 1)
+
+
+def forecast_row(row: Mapping[str, Any], constants: Constants) -> Range:
+    """Forecast the seconds of what a published row timed."""
+    card = CARDS[row["gpu"]]
+    if row["clock_mhz"]:  # locked, so that no limit of power slows it down
+        card = replace(card, boost_mhz=int(row["clock_mhz"]), watts=inf)
+    names = ("height", "width", "dtype", "attention", "guidance", "compiled", "tf32")
+    forecast = forecast_with(
+        constants,
+        SHAPES[row["model"]],
+        card,
+        row["batch_size"],
+        row["steps"],
+        channels_last=row["channels_last"],
+        **{name: row[name] for name in names},
+    )
+    return forecast.parts["UNet step"] if row["timed"] == "step" else forecast.seconds
