@@ -171,7 +171,7 @@ def measure(
         peak_memory=peaks[used] if used is not None and beside is None else None,
         num_inference_steps=num_inference_steps,
         ratios=tuple(ratios[warmup:]),
-        device=_device_name(_device_of(fn) if used is None else torch.device("cuda", used)),
+        device=device_name(_device_of(fn) if used is None else torch.device("cuda", used)),
         versions={name: metadata.version(name) for name in PACKAGES},
     )
     if path := os.environ.get("TUTORIAL_RESULTS"):  # set by `make benchmark`
@@ -258,11 +258,11 @@ def _device_of(call: Any) -> torch.device:
     return next((one for one in devices if isinstance(one, torch.device)), torch.device("cpu"))
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     if device.type == "mps":
         return f"{platform.machine()} GPU (MPS)"
     if device.type != "cpu":
-        return getattr(torch, device.type).get_device_name(device)
+        return getattr(torch, device.type).getdevice_name(device)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     name = capabilities.get("cpu_name") or platform.processor() or platform.machine()
     return f"{name} (CPU, {torch.get_num_threads()} threads)"

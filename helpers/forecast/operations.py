@@ -109,14 +109,14 @@ def _operations_of(
     for component, name in COMPONENTS.items():
         if name in modules:
             samples = 2 if name == "unet" else 1
-            recorder = _Recorder(tensors_of(modules[name]), samples)
+            recorder = OperationRecorder(tensors_of(modules[name]), samples)
             with torch.no_grad(), FusedAttention(recorder.note_attention), recorder:
                 next(steps)
             found[component] = recorder.operations()
     return found
 
 
-class _Recorder(TorchDispatchMode):
+class OperationRecorder(TorchDispatchMode):
     """Note every operation that reads or writes memory."""
 
     def __init__(self, weights: list[torch.Tensor], samples: int) -> None:

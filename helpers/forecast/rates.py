@@ -56,10 +56,14 @@ class Rates:
     product: float
     attention: float
     bandwidth: float  # bytes a second
+    read_weight: float  # seconds to read a weight
     launch: tuple[float, float, float]  # seconds an operation: at best, as usual, at worst
     at_once: float = 1  # results that keep the whole machine at work
     fused: float = 1.0  # share of the other operations' bytes that is left by compiling
-    copies: bool = False  # convolutions first turn their tensors to channels-last
+    # Seconds that a convolution takes to turn a number to the layout it computes in, of a weight
+    # and of what it reads and writes otherwise.
+    turn_weight: float = 0.0
+    turn: float = 0.0
     asynchronous: bool = True  # operations are launched while earlier ones are at work
 
 
@@ -109,17 +113,22 @@ def rates_of(
         if has.tf32:
             found = on_tensor if tf32 else [on_tensor[0], found[1], on_tensor[2] / EXACT]
     convolution, product, attention = found
+    turns = has.tensor if name != "float32" else has.tf32
+    itemsize, bandwidth = DTYPES[name].itemsize, BANDWIDTH * card.bandwidth
+    turn = 2 * itemsize / bandwidth if turns else 0.0  # read and written once more
     return Rates(
         label=card.name,
-        itemsize=DTYPES[name].itemsize,
+        itemsize=itemsize,
         convolution=convolution,
         product=product,
         attention=attention,
-        bandwidth=BANDWIDTH * card.bandwidth,
+        bandwidth=bandwidth,
+        read_weight=itemsize / bandwidth,
         launch=LAUNCH_COMPILED if compiled else LAUNCH,
         at_once=TILE * card.multiprocessors,
         fused=of.fused if compiled else 1.0,
-        copies=bool(has.tensor if name != "float32" else has.tf32),
+        turn_weight=turn,
+        turn=turn,
     )
 
 

@@ -170,7 +170,7 @@ def forecast_with(
     limits: dict[str, dict[str, float]] = {}
     for part, operations in components.items():
         layout = channels_last and part == "UNet step"
-        parts[part], limits[part] = _time(operations, samples[part], rates[part], layout)
+        parts[part], limits[part] = time_of(operations, samples[part], rates[part], layout)
     rest = CALL + batch_size * PICTURE
     parts["the rest"] = (SPREAD[0] * rest, rest, SPREAD[2] * rest)
     times["the rest"] = 1
@@ -179,7 +179,7 @@ def forecast_with(
     return SecondsForecast(label, batch_size, parts, times, limits)
 
 
-def _time(
+def time_of(
     operations: Operations, samples: int, rates: Rates, channels_last: bool
 ) -> tuple[Range, dict[str, float]]:
     """The seconds of a component, and the shares of them that go into each kind of limit."""
@@ -188,11 +188,11 @@ def _time(
     at_work = np.minimum(1, of.results * samples / rates.at_once)
     arithmetic = of.flops * samples / (speed * at_work)
     left = np.where(of.kind == KINDS.index("other"), rates.fused, 1)
-    per_byte = rates.itemsize / rates.bandwidth
-    memory = (of.moved * samples * left + of.weights) * per_byte
-    copied = (of.kind == KINDS.index("convolution")) * (rates.copies and not channels_last)
-    copies = copied * 2 * of.moved * samples * per_byte  # each is read and written once more
-    busy = of.times * (np.maximum(arithmetic, memory) + copies)
+    memory = of.moved * samples * left * rates.itemsize / rates.bandwidth
+    memory += of.weights * rates.read_weight
+    turned = (of.kind == KINDS.index("convolution")) * (not channels_last)
+    turns = turned * (rates.turn * of.moved * samples + rates.turn_weight * of.weights)
+    busy = of.times * (np.maximum(arithmetic, memory) + turns)
     total, launches = busy.sum(), of.times.sum()
     computes = (of.times * arithmetic)[arithmetic > memory].sum()
 
