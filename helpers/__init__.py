@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 from helpers.changes import use_scheduler, use_vae
 from helpers.fast.few_steps import use_few_steps
 from helpers.fast.openvino import use_openvino
+from helpers.forecast.gpus import CARDS, Card, find_card
+from helpers.forecast.machine import measure_machine
 from helpers.forecast.memory import GPUS, Forecast, forecast_memory, what_fits
+from helpers.forecast.normal import is_this_normal
+from helpers.forecast.price import describe_prices, plot_prices, what_will_it_take
+from helpers.forecast.published import forecast_published, read_published_seconds
+from helpers.forecast.seconds import SecondsForecast, forecast_seconds
 from helpers.grids import explain_black, image_distance, image_grid, show
 from helpers.inputs import cut_words, get_inputs, make_generators, unknown_words
 from helpers.judge import (
@@ -27,36 +33,47 @@ if TYPE_CHECKING:
     from helpers.widgets.player import playground
 
 __all__ = [
+    "CARDS",
     "GPUS",
     "MODELS",
     "MODELS_FOLDER",
+    "Card",
     "Forecast",
     "Judge",
     "Measurement",
     "Model",
     "PeakMemory",
+    "SecondsForecast",
     "Settings",
     "adherence",
     "compare",
     "cut_words",
     "describe",
+    "describe_prices",
     "explain_black",
+    "find_card",
     "forecast_memory",
+    "forecast_published",
+    "forecast_seconds",
     "free_memory",
     "get_inputs",
     "image_distance",
     "image_grid",
+    "is_this_normal",
     "largest_batch",
     "load_judge",
     "load_pipeline",
     "make_generators",
     "measure",
+    "measure_machine",
     "peak_memory",
     "pick_device",
     "pick_dtype",
     "playground",
     "plot_comparison",
+    "plot_prices",
     "read_attributes",
+    "read_published_seconds",
     "read_settings",
     "save_image",
     "show",
@@ -67,6 +84,7 @@ __all__ = [
     "use_vae",
     "wanted_attributes",
     "what_fits",
+    "what_will_it_take",
     "xy_grid",
 ]
 

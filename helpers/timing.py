@@ -259,10 +259,16 @@ def _device_of(call: Any) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
+    """Name a device as the tables of results do.
+
+    Example:
+        >>> "threads" in device_name(torch.device("cpu"))
+        True
+    """
     if device.type == "mps":
         return f"{platform.machine()} GPU (MPS)"
     if device.type != "cpu":
-        return getattr(torch, device.type).getdevice_name(device)
+        return getattr(torch, device.type).get_device_name(device)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     name = capabilities.get("cpu_name") or platform.processor() or platform.machine()
     return f"{name} (CPU, {torch.get_num_threads()} threads)"

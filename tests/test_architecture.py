@@ -35,7 +35,7 @@ FLOW = {
     "judge": {"hub", "loading", "models"},
     "memory": {"forecast.storages", "loading"},
     "fast": {"hub"},
-    "forecast": {"loading", "memory", "models"},
+    "forecast": {"loading", "memory", "models", "timing"},
     "lessons": {"forecast", "grids", "inputs", "judge", "memory", "timing"},
     "pictures": {"changes", "grids", "hub", "inputs", "models", "timing"},
     "widgets": {"pictures"},

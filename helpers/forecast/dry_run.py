@@ -98,9 +98,7 @@ def set_attention(pipeline: StableDiffusion, attention: str) -> None:
         pipeline.enable_attention_slicing()
 
 
-def one_step(
-    pipeline: StableDiffusion, batch_size: int, height: int, width: int
-) -> Iterator[None]:
+def one_step(pipeline: StableDiffusion, batch_size: int, height: int, width: int) -> Iterator[None]:
     """Do with meta tensors what the pipeline does in one step, stopping after each component."""
     unet, vae = pipeline.unet, pipeline.vae
     conditions: dict[str, Any] = {}
@@ -129,9 +127,7 @@ def one_step(
     yield
 
 
-def _encode(
-    pipeline: StableDiffusion, batch_size: int, conditions: dict[str, Any]
-) -> Iterator[Any]:
+def _encode(pipeline: Any, batch_size: int, conditions: dict[str, Any]) -> Iterator[Any]:
     """Encode the prompts, stopping after each text encoder; return what the UNet is given."""
     words = pipeline.text_encoder.config.max_position_embeddings
     tokens = torch.empty(batch_size, words, dtype=torch.long, device="meta")

@@ -60,7 +60,7 @@ class Card:
     boost_mhz: int
     halved: bool  # tensor cores sum float32 at half their rate, as GeForce cards do
     bandwidth_gbs: int
-    watts: int
+    watts: float
     memory_gib: float  # what PyTorch finds of the memory on the box
     memory_seen: bool  # read in a message of PyTorch, or else estimated
     source: str
@@ -130,7 +130,7 @@ def _read_cards() -> dict[str, Card]:
             boost_mhz=int(row["boost_mhz"]),
             halved=row["halved"] == "yes",
             bandwidth_gbs=int(row["bandwidth_gbs"]),
-            watts=int(row["watts"]),
+            watts=float(row["watts"]),
             memory_gib=float(row["memory_gib"]),
             memory_seen=row["memory_seen"] == "yes",
             source=row["source"],

@@ -56,7 +56,7 @@ def measure_machine(
         return _seconds(work, device)
 
     random(7 * 2**20)  # glibc: who has freed a large block is handed the next ones faster
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng([]):
         image, kernel = random(2 * many, 128, 32, 32), random(128, 128, 3, 3)
         rows, matrix = random(512 * many, 256), random(256, 256)
         heads, words = random(2 * many, 4, 256, 32), random(2 * many, 4, 77, 32)
@@ -76,7 +76,7 @@ def measure_machine(
     weights = sum(one.numel() for one in kernels)
     rates = Rates(
         label=device_name(device),
-        itemsize=dtype.itemsize,
+        dtype=str(dtype).removeprefix("torch."),
         convolution=convolution,
         product=2 * 256 * rows.numel() / multiplied,
         attention=4 * (256 + 77) * heads.numel() / attended,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -126,7 +125,7 @@ class OperationRecorder(TorchDispatchMode):
         self._seen: Counter[Operation] = Counter()
 
     def __torch_dispatch__(
-        self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+        self, func: Any, types: object, args: tuple = (), kwargs: dict | None = None
     ) -> object:
         result = func(*args, **(kwargs or {}))
         name = func._overloadpacket.__name__
@@ -163,9 +162,9 @@ def _tensors(tree: object) -> list[torch.Tensor]:
     return [one for one in tree_iter(tree) if isinstance(one, torch.Tensor)]
 
 
-def _is_view(func: Callable, read: list[torch.Tensor], written: list[torch.Tensor]) -> bool:
+def _is_view(func: Any, read: list[torch.Tensor], written: list[torch.Tensor]) -> bool:
     """Whether an operation only looks at its input in another way."""
-    if func._schema.is_mutable:  # type: ignore[attr-defined]
+    if func._schema.is_mutable:
         return False
     storages = {tensor.untyped_storage()._cdata for tensor in read}
     return all(tensor.untyped_storage()._cdata in storages for tensor in written)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.forecast.gpus import CARDS, DATA
 from helpers.forecast.rates import Constants, read_constants
-from helpers.forecast.seconds import Range, forecast_with
+from helpers.forecast.seconds import Range, forecast_seconds
 
 if TYPE_CHECKING:
     import pandas
@@ -27,6 +27,10 @@ SHAPES = {
     "SDXL checkpoints": "sdxl-shape",
     "SDXL turbo": "sdxl-shape",
 }
+
+# The columns that are settings of `forecast_seconds`, under the same name.
+SETTINGS = ("batch_size", "height", "width", "dtype", "attention")
+SETTINGS += ("guidance", "compiled", "channels_last", "tf32")
 
 
 def read_published_seconds() -> pandas.DataFrame:
@@ -107,14 +111,11 @@ def forecast_row(row: Mapping[str, Any], constants: Constants) -> Range:
     card = CARDS[row["gpu"]]
     if row["clock_mhz"]:  # locked, so that no limit of power slows it down
         card = replace(card, boost_mhz=int(row["clock_mhz"]), watts=inf)
-    names = ("height", "width", "dtype", "attention", "guidance", "compiled", "tf32")
-    forecast = forecast_with(
-        constants,
+    forecast = forecast_seconds(
         SHAPES[row["model"]],
         card,
-        row["batch_size"],
-        row["steps"],
-        channels_last=row["channels_last"],
-        **{name: row[name] for name in names},
+        num_inference_steps=row["steps"],
+        constants=constants,
+        **{name: row[name] for name in SETTINGS},
     )
     return forecast.parts["UNet step"] if row["timed"] == "step" else forecast.seconds

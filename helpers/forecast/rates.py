@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from helpers.forecast.gpus import ARCHITECTURES, CARDS, DATA, Card
+from helpers.forecast.gpus import ARCHITECTURES, DATA, Card
 from helpers.loading import DTYPES
 
 
@@ -45,13 +45,14 @@ class Rates:
     """What a machine does in a second, in one dtype, when it draws.
 
     Example:
+        >>> from helpers.forecast.gpus import CARDS
         >>> rates = rates_of(CARDS["T4"], "float16")
         >>> f"{rates.product / 1e12:.0f} TFLOPS, {rates.bandwidth / 1e9:.0f} GB/s"
         '23 TFLOPS, 288 GB/s'
     """
 
     label: str
-    itemsize: int  # bytes of a number
+    dtype: str
     convolution: float  # floating-point operations a second
     product: float
     attention: float
@@ -65,6 +66,11 @@ class Rates:
     turn_weight: float = 0.0
     turn: float = 0.0
     asynchronous: bool = True  # operations are launched while earlier ones are at work
+
+    @property
+    def itemsize(self) -> int:
+        """The bytes of a number."""
+        return DTYPES[self.dtype].itemsize
 
 
 def rates_of(
@@ -90,6 +96,7 @@ def rates_of(
         ValueError: the dtype is none of these, or the card does not have it.
 
     Example:
+        >>> from helpers.forecast.gpus import CARDS
         >>> rates_of(CARDS["T4"], "float32").product < rates_of(CARDS["T4"], "float16").product
         True
     """
@@ -118,7 +125,7 @@ def rates_of(
     turn = 2 * itemsize / bandwidth if turns else 0.0  # read and written once more
     return Rates(
         label=card.name,
-        itemsize=itemsize,
+        dtype=name,
         convolution=convolution,
         product=product,
         attention=attention,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,12 +85,13 @@ def forecast_seconds(
     num_inference_steps: int = 20,
     height: int | None = None,
     width: int | None = None,
-    dtype: str | torch.dtype = "float16",
+    dtype: str | torch.dtype | None = None,
     attention: str = "sdpa",
     guidance: bool = True,
     compiled: bool = False,
     channels_last: bool = False,
     tf32: bool = False,
+    constants: Constants | None = None,
 ) -> SecondsForecast:
     """Forecast the seconds of a run without weights, without a GPU, in a second or so.
 
@@ -104,15 +106,17 @@ def forecast_seconds(
         batch_size: images at once.
         num_inference_steps: calls of the UNet.
         height, width: in pixels, the model's own if not given.
-        dtype: "float32", "bfloat16" or "float16".
+        dtype: "float32", "bfloat16" or "float16"; if not given, float16, or what was measured in.
         attention: "sdpa", "classic" or "sliced", as for `forecast_memory`.
         guidance: whether the UNet sees every image twice, with the prompt and without.
         compiled: whether the UNet is compiled; compiling itself is not counted.
         channels_last: whether the UNet's tensors lie as tensor cores read them.
         tf32: whether matrix products in float32 may be rounded for tensor cores.
+        constants: others than those that were fitted to all published times.
 
     Raises:
-        ValueError: the model, the card or an option is not known, or the card lacks the dtype.
+        ValueError: the model, the card or an option is not known, the card lacks the dtype, or an
+            option is none of what was measured.
 
     Source: Williams, Waterman and Patterson 2009, "Roofline".
 
@@ -121,44 +125,20 @@ def forecast_seconds(
         >>> 2 < forecast.seconds_per_image[1] < 4
         True
     """
-    settings = {"height": height, "width": width, "attention": attention, "guidance": guidance}
-    settings |= {"compiled": compiled, "channels_last": channels_last, "tf32": tf32}
-    return forecast_with(
-        None, model, gpu, batch_size, num_inference_steps, dtype=dtype, **settings
-    )
-
-
-def forecast_with(
-    constants: Constants | None,
-    model: str | Path,
-    gpu: str | Card | Rates,
-    batch_size: int,
-    num_inference_steps: int,
-    *,
-    dtype: str | torch.dtype,
-    height: int | None = None,
-    width: int | None = None,
-    attention: str = "sdpa",
-    guidance: bool = True,
-    compiled: bool = False,
-    channels_last: bool = False,
-    tf32: bool = False,
-) -> SecondsForecast:
-    """Forecast as `forecast_seconds` does, with constants of one's own choice."""
     check_batch(batch_size)
     if num_inference_steps < 1:
         raise ValueError(f"{num_inference_steps} steps draw nothing: use at least 1.")
-    dtype = str(dtype).removeprefix("torch.")
-    card = find_card(gpu) if isinstance(gpu, str) else gpu
-
-    def rates_in(dtype: str, compiled: bool = False) -> Rates:
-        if isinstance(card, Rates):
-            return card
-        return rates_of(card, dtype, compiled=compiled, tf32=tf32, constants=constants)
+    if isinstance(gpu, Rates):
+        dtype = _as_measured(gpu, dtype, compiled or channels_last or tf32)
+        rates_in: Callable[..., Rates] = lambda *_, **__: gpu  # noqa: E731
+    else:
+        dtype = str(dtype or "float16").removeprefix("torch.")
+        card = find_card(gpu) if isinstance(gpu, str) else gpu
+        rates_in = partial(rates_of, card, tf32=tf32, constants=constants)
 
     components = operations_of(model, height=height, width=width, attention=attention)
     rates = dict.fromkeys(components, rates_in(dtype))
-    rates["UNet step"] = rates_in(dtype, compiled)
+    rates["UNet step"] = rates_in(dtype, compiled=compiled)
     if "text encoder 2" in components and dtype == "float16":
         rates["VAE decode"] = rates_in("float32")  # diffusers: Stable Diffusion XL's overflows
     samples = {part: batch_size for part in components}
@@ -175,8 +155,24 @@ def forecast_with(
     parts["the rest"] = (SPREAD[0] * rest, rest, SPREAD[2] * rest)
     times["the rest"] = 1
     label = f"{model} on {rates['UNet step'].label}, batch of {batch_size}, "
-    label += f"{num_inference_steps} steps, {dtype}, {attention} attention" + ", compiled" * compiled
+    label += f"{num_inference_steps} steps, {dtype}, {attention} attention"
+    label += ", compiled" * compiled
     return SecondsForecast(label, batch_size, parts, times, limits)
+
+
+def _as_measured(rates: Rates, dtype: str | torch.dtype | None, otherwise: bool) -> str:
+    """Refuse to forecast by rates what they were not measured for; return their dtype."""
+    if dtype is not None and str(dtype).removeprefix("torch.") != rates.dtype:
+        raise ValueError(
+            f"{rates.label} was measured in {rates.dtype}, not in {dtype}: measure it again, with "
+            f"measure_machine(dtype={str(dtype)!r})."
+        )
+    if otherwise:
+        raise ValueError(
+            f"{rates.label} was measured as PyTorch runs by default: leave out compiled, "
+            "channels_last and tf32."
+        )
+    return rates.dtype
 
 
 def time_of(

@@ -1,0 +1,176 @@
+"""What a pile of pictures would take on each card: whether it fits, hours, money."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.forecast.gpus import CARDS, Card, find_card
+from helpers.forecast.memory import forecast_memory
+from helpers.forecast.rates import check_dtype
+from helpers.forecast.seconds import forecast_seconds
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+BATCHES = (1, 2, 4, 8, 16)
+# What `forecast_memory` and `forecast_seconds` both take, and what the first takes alone.
+SHARED = {"height", "width", "dtype", "attention"}
+OF_MEMORY = {"vae_slicing", "vae_tiling"}
+BLUE, ORANGE = "#0072B2", "#E69F00"  # of Okabe and Ito's palette, told apart by all readers
+
+
+def what_will_it_take(
+    model: str | Path,
+    images: int = 1000,
+    price_per_hour: Mapping[str, float] | None = None,
+    *,
+    gpus: Iterable[str] | None = None,
+    batch_size: int | None = None,
+    **settings: Any,
+) -> pandas.DataFrame:
+    """Forecast for each card whether a run fits, how long it takes and what it costs.
+
+    Args:
+        model: a name of `MODELS`, or a folder with the configs of a Stable Diffusion 1.x or XL.
+        images: how many to draw.
+        price_per_hour: of each card, in a currency of your own; none is made up here.
+        gpus: names of `CARDS`; if not given, those that have a price, or else all.
+        batch_size: images at once; if not given, the most of 1, 2, 4, 8 and 16 that surely fits.
+        settings: those of `forecast_seconds`, such as `num_inference_steps`; and `vae_slicing` and
+            `vae_tiling`, of `forecast_memory`.
+
+    Returns:
+        A row for each card, the cheapest first, or the fastest if there are no prices: whether it
+        `fits` ("surely", "perhaps" or why not), the batch, seconds an image, hours (and at best and
+        at worst) and the price (and at worst).
+
+    Raises:
+        ValueError: a name or a setting is not known, or nothing is to be drawn.
+
+    Example:
+        >>> table = what_will_it_take("sd15-shape", 10_000, {"T4": 0.5, "L4": 1}, batch_size=4)
+        >>> table["fits"].to_dict()
+        {'L4': 'surely', 'T4': 'surely'}
+    """
+    import pandas
+
+    if images < 1:
+        raise ValueError(f"{images} images take nothing: ask for at least 1.")
+    prices = {find_card(name).name: price for name, price in (price_per_hour or {}).items()}
+    names = gpus if gpus is not None else prices or CARDS
+    cards = [find_card(name) for name in names]
+    batches = BATCHES if batch_size is None else (batch_size,)
+    of_memory = {name: settings.pop(name) for name in OF_MEMORY & settings.keys()}
+    of_memory |= {name: settings[name] for name in SHARED & settings.keys()}
+    takes = {one: forecast_memory(model, batch_size=one, **of_memory).process for one in batches}
+    rows = {card.name: _row(model, images, card, takes, settings) for card in cards}
+    table = pandas.DataFrame.from_dict(rows, orient="index").rename_axis("GPU")
+    if prices:
+        hourly = table.index.map(prices)
+        table["price"] = table["hours"] * hourly
+        table["at worst"] = table["hours at worst"] * hourly
+    return table.sort_values("price" if prices else "hours")
+
+
+def _row(
+    model: str | Path,
+    images: int,
+    card: Card,
+    takes: Mapping[int, tuple[int, int]],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What one card would take."""
+    dtype = str(settings.get("dtype", "float16")).removeprefix("torch.")
+    surely = [batch for batch, (_, most) in takes.items() if most <= card.memory]
+    perhaps = [batch for batch, (least, _) in takes.items() if least <= card.memory]
+    try:
+        check_dtype(card, dtype)
+    except ValueError:
+        if dtype != "bfloat16":
+            raise
+        return {"fits": "no bfloat16"}
+    if not perhaps:
+        return {"fits": "too little memory"}
+    batch = max(surely) if surely else min(perhaps)
+    forecast = forecast_seconds(model, card, batch_size=batch, **settings)
+    least, middle, most = (images * one / 3600 for one in forecast.seconds_per_image)
+    return {
+        "fits": "surely" if surely else "perhaps",
+        "batch": batch,
+        "seconds per image": forecast.seconds_per_image[1],
+        "hours": middle,
+        "hours at best": least,
+        "hours at worst": most,
+    }
+
+
+def plot_prices(table: pandas.DataFrame) -> Figure:
+    """Draw hours against price, a labelled point for each card, with the forecast's range.
+
+    Show it with `show(figure, describe_prices(table))`, which gives it its text for readers who do
+    not see it.
+
+    Args:
+        table: what `what_will_it_take` returns, with prices.
+
+    Raises:
+        ValueError: there are no prices, or no card fits.
+
+    Example:
+        >>> table = what_will_it_take("sd15-shape", 1000, {"T4": 0.5, "L4": 1.0}, batch_size=4)
+        >>> [text.get_text() for text in plot_prices(table).axes[0].texts]
+        ['L4', 'T4']
+    """
+    from matplotlib.figure import Figure
+
+    fit = _priced(table)
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for sure, colour, marker in (("surely", BLUE, "o"), ("perhaps", ORANGE, "s")):
+        some = fit[fit["fits"] == sure]
+        below, above = some["hours"] - some["hours at best"], some["hours at worst"] - some["hours"]
+        label = f"fits {sure}" if len(some) else None
+        axes.errorbar(
+            some["hours"], some["price"], xerr=[below, above], fmt=marker, color=colour, label=label
+        )
+    for name, row in fit.iterrows():
+        at = (row["hours"], row["price"])
+        axes.annotate(name, at, xytext=(6, 6), textcoords="offset points")
+    axes.set(xscale="log", yscale="log", xlabel="hours", ylabel="price, in the currency given")
+    axes.set_title("Down is cheaper, left is sooner")
+    axes.legend()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def describe_prices(table: pandas.DataFrame) -> str:
+    """Say in a sentence what `plot_prices` shows, to serve as its alt text.
+
+    Raises:
+        ValueError: there are no prices, or no card fits.
+
+    Example:
+        >>> table = what_will_it_take("sd15-shape", 1000, {"T4": 0.5, "L4": 1.0}, batch_size=4)
+        >>> describe_prices(table)
+        'Scatter plot of hours against price: L4 ... hours for ...; T4 ... hours for ....'
+    """
+    points = [
+        f"{name} {row['hours']:.2g} hours for {row['price']:.2g}"
+        for name, row in _priced(table).iterrows()
+    ]
+    return f"Scatter plot of hours against price: {'; '.join(points)}."
+
+
+def _priced(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows that have a point in the plot."""
+    if "price" not in table:
+        raise ValueError(
+            "There are no prices to draw: give what_will_it_take(..., price_per_hour={...})."
+        )
+    fit = table.dropna(subset=["price"])
+    if fit.empty:
+        raise ValueError("No card holds even one image: try a smaller size, or vae_slicing=True.")
+    return fit
