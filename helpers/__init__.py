@@ -10,7 +10,12 @@ from helpers.forecast.machine import measure_machine
 from helpers.forecast.memory import GPUS, Forecast, forecast_memory, what_fits
 from helpers.forecast.normal import is_this_normal
 from helpers.forecast.price import describe_prices, plot_prices, what_will_it_take
-from helpers.forecast.published import forecast_published, read_published_seconds
+from helpers.forecast.published import (
+    forecast_published_memory,
+    forecast_published_seconds,
+    read_published_memory,
+    read_published_seconds,
+)
 from helpers.forecast.seconds import SecondsForecast, forecast_seconds
 from helpers.grids import explain_black, image_distance, image_grid, show
 from helpers.inputs import cut_words, get_inputs, make_generators, unknown_words
@@ -53,7 +58,8 @@ __all__ = [
     "explain_black",
     "find_card",
     "forecast_memory",
-    "forecast_published",
+    "forecast_published_memory",
+    "forecast_published_seconds",
     "forecast_seconds",
     "free_memory",
     "get_inputs",
@@ -73,6 +79,7 @@ __all__ = [
     "plot_comparison",
     "plot_prices",
     "read_attributes",
+    "read_published_memory",
     "read_published_seconds",
     "read_settings",
     "save_image",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ COMPONENTS = {
 }
 
 ATTENTION = ("sdpa", "classic", "sliced")
+
+Range = tuple[float, float, float]  # of a forecast: the least, the likeliest, the most
 
 
 def build_without_weights(model: str | Path, dtype: str | torch.dtype) -> StableDiffusion:
@@ -127,7 +129,7 @@ def one_step(pipeline: StableDiffusion, batch_size: int, height: int, width: int
     yield
 
 
-def _encode(pipeline: Any, batch_size: int, conditions: dict[str, Any]) -> Iterator[Any]:
+def _encode(pipeline: Any, batch_size: int, conditions: dict[str, Any]) -> Generator[None, None, Any]:
     """Encode the prompts, stopping after each text encoder; return what the UNet is given."""
     words = pipeline.text_encoder.config.max_position_embeddings
     tokens = torch.empty(batch_size, words, dtype=torch.long, device="meta")

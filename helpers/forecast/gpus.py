@@ -23,8 +23,7 @@ class Architecture(NamedTuple):
 
     float32: int
     tensor: int = 0  # float16 in tensor cores; 0 where there are none
-    tf32: int = 0  # float32 rounded to 19 bits, in tensor cores
-    bfloat16: bool = False  # whether tensor cores take it
+    bfloat16: bool = False  # whether these take it, and float32 rounded to 19 bits at half the rate
 
 
 # Source: NVIDIA's architecture whitepapers, dense figures.
@@ -33,12 +32,12 @@ ARCHITECTURES = {
     "Pascal P100": Architecture(128),
     "Volta": Architecture(128, 1024),
     "Turing": Architecture(128, 1024),
-    "Ampere A100": Architecture(128, 2048, 1024, True),
-    "Ampere": Architecture(256, 1024, 512, True),
-    "Ada": Architecture(256, 1024, 512, True),
-    "Hopper": Architecture(256, 4096, 2048, True),
-    "Blackwell": Architecture(256, 1024, 512, True),
-    "Blackwell B200": Architecture(256, 8192, 4096, True),
+    "Ampere A100": Architecture(128, 2048, True),
+    "Ampere": Architecture(256, 1024, True),
+    "Ada": Architecture(256, 1024, True),
+    "Hopper": Architecture(256, 4096, True),
+    "Blackwell": Architecture(256, 1024, True),
+    "Blackwell B200": Architecture(256, 8192, True),
 }
 
 
@@ -72,6 +71,20 @@ class Card:
         return self.architecture.split()[0]
 
     @property
+    def bfloat16(self) -> bool:
+        """Whether it computes in bfloat16, rather than emulate it at a crawl."""
+        return ARCHITECTURES[self.architecture].bfloat16
+
+    @property
+    def tensor_cores(self) -> bool:
+        """Whether it has tensor cores."""
+        return ARCHITECTURES[self.architecture].tensor > 0
+
+    def attention_in_memory(self, attention: str) -> str:
+        """The kind of attention to forecast memory by: older cards seem to keep all scores."""
+        return "classic" if attention == "sdpa" and not self.tensor_cores else attention
+
+    @property
     def memory(self) -> float:
         """The bytes of memory that PyTorch finds."""
         return self.memory_gib * 2**30
@@ -82,7 +95,7 @@ class Card:
         return self.bandwidth_gbs * 1e9
 
     def peak(self, unit: str) -> float:
-        """The operations a second, at the boost clock, of "float32", "tensor" or "tf32" units."""
+        """The operations a second, at the boost clock, of "float32" or "tensor" units."""
         per_tick = getattr(ARCHITECTURES[self.architecture], unit)
         return float(per_tick) * self.multiprocessors * self.boost_mhz * 1e6
 

@@ -13,6 +13,7 @@ import torch
 from helpers.forecast.allocator import CachingAllocator
 from helpers.forecast.dry_run import (
     COMPONENTS,
+    Range,
     build_without_weights,
     check_batch,
     one_step,
@@ -39,8 +40,9 @@ GPUS: dict[str, float] = {
     }.items()
 }
 
-# What CUDA itself and its libraries' kernels take in a process, in bytes, from least to most.
-CONTEXT = (0.3e9, 0.7e9)
+# What CUDA itself and its libraries' kernels take in a process, in bytes.
+CONTEXT: Range = (0.3e9, 0.5e9, 0.7e9)
+MARGIN = 1.1  # the reserved bytes, times this, are more than 98 of 100 published peaks
 
 OFFLOAD = (None, "model", "sequential", "group")
 
@@ -72,9 +74,15 @@ class Forecast:
         return max(self.peaks.values())
 
     @property
-    def process(self) -> tuple[int, int]:
-        """The bytes of a GPU that the process takes: what it needs, and what it may come to."""
-        return self.allocated + int(CONTEXT[0]), self.reserved + int(CONTEXT[1])
+    def kept(self) -> Range:
+        """The bytes that PyTorch takes from a GPU: what it needs, half of what it may keep, all."""
+        return self.allocated, (self.allocated + self.reserved) / 2, MARGIN * self.reserved
+
+    @property
+    def process(self) -> Range:
+        """The bytes of a GPU that the process takes, with those of CUDA itself."""
+        least, middle, most = map(sum, zip(self.kept, CONTEXT, strict=True))
+        return least, middle, most
 
     def table(self) -> pandas.DataFrame:
         """Set the components side by side, in GB of 10**9 bytes."""
@@ -86,8 +94,8 @@ class Forecast:
     def __str__(self) -> str:
         part = max(self.peaks, key=self.peaks.__getitem__)
         line = f"{self.label}: {readable(self.peak)} of tensors at most, in the {part}"
-        least, most = self.process
-        return line + f"; {least / 1e9:.1f} to {most / 1e9:.1f} GB in all on a GPU"
+        least, middle, most = (size / 1e9 for size in self.process)
+        return line + f"; a GPU's process takes {middle:.1f} GB, between {least:.1f} and {most:.1f}"
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(str(self))}</p>{self.table().round(3).to_html()}"
@@ -110,7 +118,7 @@ def forecast_memory(
     The pipeline's components run on meta tensors, which have a shape and take no memory, while
     `LiveStorages` counts: on a CPU the tensors are within 5% of `peak_memory`. A GPU takes more,
     for its convolutions' workspaces, for blocks that PyTorch's allocator keeps (`CachingAllocator`)
-    and for CUDA itself: `process` is that, as a range.
+    and for CUDA itself: `process` is that, as a range. How far to trust it: `results/forecast.md`.
 
     Args:
         model: a name of `MODELS`, or a folder with the configs of a Stable Diffusion 1.x or XL.
@@ -185,8 +193,8 @@ def what_fits(
 
     Returns:
         A row for each GPU: its memory in GB of 10**9 bytes; the largest batch that fits even if
-        PyTorch keeps all it can; and the largest that may fit, if it gives back what it does not
-        need and the GPU serves nothing else. 0 for none.
+        PyTorch keeps all it may; and the largest that can fit at all, if PyTorch keeps nothing that
+        it does not need. 0 for none.
 
     Raises:
         ValueError: an option is wrong, or no GPU surely holds even one image.
@@ -199,7 +207,7 @@ def what_fits(
 
     sizes = (1, 4, 16, 64)
     takes = [forecast_memory(model, batch_size=size, **options).process for size in sizes]
-    needed, careful = zip(*takes, strict=True)
+    needed, _, careful = zip(*takes, strict=True)
     memory = {name: gib * 2**30 for name, gib in gpus.items()}
     if max(memory.values()) < careful[0]:
         raise ValueError(
@@ -215,7 +223,7 @@ def what_fits(
     return pandas.DataFrame(table, index=pandas.Index(memory, name="GPU"))
 
 
-def _extend(sizes: Sequence[int], takes: Sequence[int], budget: float) -> int:
+def _extend(sizes: Sequence[int], takes: Sequence[float], budget: float) -> int:
     """Read off the lines through what the sizes take how large a batch stays within the budget."""
     if budget < takes[0]:
         return 0

@@ -7,9 +7,11 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from helpers.forecast.dry_run import Range
 from helpers.forecast.gpus import CARDS, DATA
+from helpers.forecast.memory import Forecast, forecast_memory
 from helpers.forecast.rates import Constants, read_constants
-from helpers.forecast.seconds import Range, forecast_seconds
+from helpers.forecast.seconds import forecast_seconds
 
 if TYPE_CHECKING:
     import pandas
@@ -28,9 +30,11 @@ SHAPES = {
     "SDXL turbo": "sdxl-shape",
 }
 
-# The columns that are settings of `forecast_seconds`, under the same name.
-SETTINGS = ("batch_size", "height", "width", "dtype", "attention")
-SETTINGS += ("guidance", "compiled", "channels_last", "tf32")
+# The columns that are settings of the forecasts, under the same name.
+DRAWN = ("batch_size", "height", "width", "dtype", "attention")
+OF_SECONDS = (*DRAWN, "guidance", "compiled", "channels_last", "tf32")
+OF_MEMORY = (*DRAWN, "vae_slicing")
+WITH_CHECKER = "stable-diffusion-v1-5"  # sd15-shape with the safety checker, where a row says so
 
 
 def read_published_seconds() -> pandas.DataFrame:
@@ -75,15 +79,15 @@ def read_published_memory() -> pandas.DataFrame:
     return rows
 
 
-def forecast_published(
-    rows: pandas.DataFrame | None = None, *, left_out: bool = True
+def forecast_published_seconds(
+    rows: pandas.DataFrame | None = None, *, left_out: str | None = "family"
 ) -> pandas.DataFrame:
-    """Forecast every published time by constants that know nothing of its family of cards.
+    """Forecast every published time by constants that know nothing of its card.
 
     Args:
         rows: some of `read_published_seconds()`, all if not given.
-        left_out: whether each row is forecast with the constants that were fitted without its
-            family, rather than with those that were fitted to all.
+        left_out: what the constants were fitted without: the row's "family" of cards, its "gpu",
+            or None for those that were fitted to all.
 
     Returns:
         The rows, with the forecast seconds as `least`, `forecast` and `most`, and `error`, the
@@ -91,19 +95,17 @@ def forecast_published(
 
     Example:
         >>> rows = read_published_seconds().query("gpu == 'T4' and batch_size >= 4 and people == 1")
-        >>> bool(forecast_published(rows).error.abs().median() < 0.12)
+        >>> bool(forecast_published_seconds(rows).error.abs().median() < 0.12)
         True
     """
     rows = read_published_seconds() if rows is None else rows
     constants = read_constants()
-    names = [f"without {family}" if left_out else "all" for family in rows.family]
+    names = [f"without {one}" for one in rows[left_out]] if left_out else ["all"] * len(rows)
     forecasts = [
-        forecast_row(row, constants[name])
+        forecast_row(row, constants.get(name, constants["all"]))
         for row, name in zip(rows.to_dict("records"), names, strict=True)
     ]
-    least, middle, most = zip(*forecasts, strict=True)
-    rows = rows.assign(least=least, forecast=middle, most=most)
-    return rows.assign(error=rows.forecast / rows.seconds - 1)
+    return _beside(rows, forecasts, rows.seconds)
 
 
 def forecast_row(row: Mapping[str, Any], constants: Constants) -> Range:
@@ -116,6 +118,47 @@ def forecast_row(row: Mapping[str, Any], constants: Constants) -> Range:
         card,
         num_inference_steps=row["steps"],
         constants=constants,
-        **{name: row[name] for name in SETTINGS},
+        **{name: row[name] for name in OF_SECONDS},
     )
     return forecast.parts["UNet step"] if row["timed"] == "step" else forecast.seconds
+
+
+def forecast_published_memory(rows: pandas.DataFrame | None = None) -> pandas.DataFrame:
+    """Forecast every published peak, in what it was measured in: nothing was fitted to them.
+
+    Args:
+        rows: some of `read_published_memory()`, all if not given.
+
+    Returns:
+        The rows, with the forecast MiB as `least`, `forecast` and `most`, and `error`, the forecast
+        over the published peak, less one.
+
+    Example:
+        >>> rows = read_published_memory().query("gpu == 'T4'")
+        >>> bool((forecast_published_memory(rows).error > -0.2).all())
+        True
+    """
+    rows = read_published_memory() if rows is None else rows
+    forecasts: dict[tuple, Forecast] = {}  # many rows differ in nothing but the card
+    found: list[Range] = []
+    for row in rows.to_dict("records"):
+        settings = {name: row[name] for name in OF_MEMORY}
+        settings["attention"] = CARDS[row["gpu"]].attention_in_memory(row["attention"])
+        model = WITH_CHECKER if row["safety_checker"] else SHAPES[row["model"]]
+        key = (model, *settings.values())
+        if key not in forecasts:
+            forecasts[key] = forecast_memory(model, **settings)
+        one = forecasts[key]
+        ranges = {"allocated": (one.allocated,) * 3, "reserved": one.kept, "process": one.process}
+        least, middle, most = (size / 2**20 for size in ranges[row["measure"]])
+        found.append((least, middle, most))
+    return _beside(rows, found, rows.mib)
+
+
+def _beside(
+    rows: pandas.DataFrame, forecasts: list[Range], published: pandas.Series
+) -> pandas.DataFrame:
+    """Set the forecasts and their errors beside what was published."""
+    least, middle, most = zip(*forecasts, strict=True)
+    rows = rows.assign(least=least, forecast=middle, most=most)
+    return rows.assign(error=rows.forecast / published - 1)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from helpers.forecast.gpus import ARCHITECTURES, DATA, Card
+from helpers.forecast.gpus import DATA, Card
 from helpers.loading import DTYPES
 
 
@@ -103,24 +103,8 @@ def rates_of(
     name = str(dtype).removeprefix("torch.")
     check_dtype(card, name)
     of = constants or read_constants()["all"]
-    has = ARCHITECTURES[card.architecture]
-    speed = _share_of_clock(card, card.peak("tensor") * of.watts)
-    other = card.peak("float32") * _share_of_clock(card, card.peak("float32") * of.watts_float32)
-    tensor, summed = card.peak("tensor") * speed, card.peak("tensor") * speed
-    if card.halved:
-        summed /= 2
-    if name == "float32":
-        tensor, summed = tensor / 2, min(summed / 2, card.peak("tf32") * speed)
-    shares = of.convolution, PRODUCT, of.attention
-    on_tensor = [min(share * tensor, summed) for share in shares]
-    if name != "float32":
-        found = on_tensor if has.tensor else [WITHOUT_TENSOR * other] * 3
-    else:
-        found = [WINOGRAD * other, other, of.attention * other]
-        if has.tf32:
-            found = on_tensor if tf32 else [on_tensor[0], found[1], on_tensor[2] / EXACT]
-    convolution, product, attention = found
-    turns = has.tensor if name != "float32" else has.tf32
+    convolution, product, attention = _arithmetic(card, name, tf32, of)
+    turns = card.tensor_cores if name != "float32" else card.bfloat16
     itemsize, bandwidth = DTYPES[name].itemsize, BANDWIDTH * card.bandwidth
     turn = 2 * itemsize / bandwidth if turns else 0.0  # read and written once more
     return Rates(
@@ -147,7 +131,7 @@ def check_dtype(card: Card, dtype: str) -> None:
     """
     if dtype not in DTYPES:
         raise ValueError(f"{dtype!r} is not a dtype to forecast: use {', '.join(DTYPES)}.")
-    if dtype == "bfloat16" and not ARCHITECTURES[card.architecture].bfloat16:
+    if dtype == "bfloat16" and not card.bfloat16:
         raise ValueError(
             f"{card.name}, of {card.year}, has no bfloat16 and would crawl while it emulates it: "
             "use dtype='float16'."
@@ -165,7 +149,23 @@ def read_constants() -> Mapping[str, Constants]:
     return {name: Constants(**values) for name, values in fitted.items()}
 
 
-def _share_of_clock(card: Card, watts_at_12_nm: float) -> float:
-    """The share of its boost clock that a card can hold within the power it is given."""
-    watts = watts_at_12_nm / 1e12 * card.process_nm / 12
-    return min(1.0, card.watts / watts) if watts else 1.0
+def _arithmetic(card: Card, dtype: str, tf32: bool, of: Constants) -> list[float]:
+    """The operations a second of convolutions, matrix products and attention."""
+    cores = _held(card, "float32", of.watts_float32)
+    tensor = _held(card, "tensor", of.watts)
+    limit = tensor / 2 if card.halved else tensor
+    half = [min(share * tensor, limit) for share in (of.convolution, PRODUCT, of.attention)]
+    if dtype != "float32":
+        return half if card.tensor_cores else [WITHOUT_TENSOR * cores] * 3
+    exact = [WINOGRAD * cores, cores, of.attention * cores]
+    if not card.bfloat16:
+        return exact
+    rounded = [one / 2 for one in half]
+    return rounded if tf32 else [rounded[0], exact[1], rounded[2] / EXACT]
+
+
+def _held(card: Card, unit: str, watts_at_12_nm: float) -> float:
+    """The operations a second that a card can hold within the power it is given."""
+    peak = card.peak(unit)
+    watts = peak / 1e12 * watts_at_12_nm * card.process_nm / 12
+    return peak * min(1.0, card.watts / watts) if watts else peak

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from helpers.forecast.dry_run import check_batch
+from helpers.forecast.dry_run import Range, check_batch
 from helpers.forecast.gpus import Card, find_card
 from helpers.forecast.operations import KINDS, Operations, operations_of
 from helpers.forecast.rates import Constants, Rates, rates_of
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 SPREAD = (0.85, 1.0, 1.4)
 # Seconds beside the networks: of a call, and of an image that is turned into a picture.
 CALL, PICTURE = 0.02, 0.01
-
-Range = tuple[float, float, float]  # from least to most, the middle between them
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,8 @@ def forecast_seconds(
     Every operation takes the longer of two times: its arithmetic over what the card computes, its
     bytes over what its memory delivers. A step takes no less than the processor takes to launch its
     operations, which decides at batch 1 on a fast card. A handful of constants was fitted to
-    published times, none of them to a card (see `Constants`).
+    published times, none of them to a card (see `Constants`); how far to trust the forecast says
+    `results/forecast.md`.
 
     Args:
         model: a name of `MODELS`, or a folder with the configs of a Stable Diffusion 1.x or XL.
@@ -128,17 +126,19 @@ def forecast_seconds(
     check_batch(batch_size)
     if num_inference_steps < 1:
         raise ValueError(f"{num_inference_steps} steps draw nothing: use at least 1.")
-    if isinstance(gpu, Rates):
-        dtype = _as_measured(gpu, dtype, compiled or channels_last or tf32)
-        rates_in: Callable[..., Rates] = lambda *_, **__: gpu  # noqa: E731
-    else:
-        dtype = str(dtype or "float16").removeprefix("torch.")
-        card = find_card(gpu) if isinstance(gpu, str) else gpu
-        rates_in = partial(rates_of, card, tf32=tf32, constants=constants)
+    card = find_card(gpu) if isinstance(gpu, str) else gpu
+    if isinstance(card, Rates):
+        dtype = _as_measured(card, dtype, compiled or channels_last or tf32)
+    dtype = str(dtype or "float16").removeprefix("torch.")
+
+    def rates_in(dtype: str, compiled: bool = False) -> Rates:
+        if isinstance(card, Rates):
+            return card
+        return rates_of(card, dtype, compiled=compiled, tf32=tf32, constants=constants)
 
     components = operations_of(model, height=height, width=width, attention=attention)
     rates = dict.fromkeys(components, rates_in(dtype))
-    rates["UNet step"] = rates_in(dtype, compiled=compiled)
+    rates["UNet step"] = rates_in(dtype, compiled)
     if "text encoder 2" in components and dtype == "float16":
         rates["VAE decode"] = rates_in("float32")  # diffusers: Stable Diffusion XL's overflows
     samples = {part: batch_size for part in components}
