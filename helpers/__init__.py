@@ -5,27 +5,14 @@ from typing import TYPE_CHECKING, Any
 from helpers.changes import use_scheduler, use_vae
 from helpers.fast.few_steps import use_few_steps
 from helpers.fast.openvino import use_openvino
-from helpers.forecast.gpus import CARDS, Card, find_card
 from helpers.forecast.machine import measure_machine
 from helpers.forecast.memory import GPUS, Forecast, forecast_memory, what_fits
 from helpers.forecast.normal import is_this_normal
-from helpers.forecast.price import describe_prices, plot_prices, what_will_it_take
-from helpers.forecast.published import (
-    forecast_published_memory,
-    forecast_published_seconds,
-    read_published_memory,
-    read_published_seconds,
-)
-from helpers.forecast.seconds import SecondsForecast, forecast_seconds
+from helpers.forecast.price import what_will_it_take
+from helpers.forecast.seconds import forecast_seconds
 from helpers.grids import explain_black, image_distance, image_grid, show
 from helpers.inputs import cut_words, get_inputs, make_generators, unknown_words
-from helpers.judge import (
-    Judge,
-    adherence,
-    load_judge,
-    read_attributes,
-    wanted_attributes,
-)
+from helpers.judge import Judge, adherence, load_judge, read_attributes, wanted_attributes
 from helpers.lessons.plots import describe, plot_comparison
 from helpers.loading import load_pipeline, pick_device, pick_dtype
 from helpers.memory import PeakMemory, free_memory, largest_batch, peak_memory
@@ -38,28 +25,21 @@ if TYPE_CHECKING:
     from helpers.widgets.player import playground
 
 __all__ = [
-    "CARDS",
     "GPUS",
     "MODELS",
     "MODELS_FOLDER",
-    "Card",
     "Forecast",
     "Judge",
     "Measurement",
     "Model",
     "PeakMemory",
-    "SecondsForecast",
     "Settings",
     "adherence",
     "compare",
     "cut_words",
     "describe",
-    "describe_prices",
     "explain_black",
-    "find_card",
     "forecast_memory",
-    "forecast_published_memory",
-    "forecast_published_seconds",
     "forecast_seconds",
     "free_memory",
     "get_inputs",
@@ -77,10 +57,7 @@ __all__ = [
     "pick_dtype",
     "playground",
     "plot_comparison",
-    "plot_prices",
     "read_attributes",
-    "read_published_memory",
-    "read_published_seconds",
     "read_settings",
     "save_image",
     "show",

@@ -259,12 +259,7 @@ def _device_of(call: Any) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """Name a device as the tables of results do.
-
-    Example:
-        >>> "threads" in device_name(torch.device("cpu"))
-        True
-    """
+    """Name a device as the tables of results do."""
     if device.type == "mps":
         return f"{platform.machine()} GPU (MPS)"
     if device.type != "cpu":

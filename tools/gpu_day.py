@@ -127,11 +127,11 @@ def _forecast(model: str, gpu: str | Rates, batch: int, dtype: str) -> tuple[flo
     return forecast.seconds
 
 
-def tests(paths: Iterable[str] = CUDA_TESTS) -> Iterator[dict]:
+def cuda_tests(paths: Iterable[str] = CUDA_TESTS) -> Iterator[dict]:
     """Run the tests that need CUDA.
 
     Example:
-        >>> callable(tests)
+        >>> callable(cuda_tests)
         True
     """
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda", *paths]
@@ -197,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
     del pipeline  # the rest needs the memory
     free_memory()
     if "tests" in asked.parts:
-        keep(path, "tests", tests())
+        keep(path, "tests", cuda_tests())
     if "notebooks" in asked.parts:
         keep(path, "notebooks", notebooks(asked.model))
     print(f"Written: {path}, after {time.perf_counter() - start:.0f} s")

@@ -36,7 +36,7 @@ class CachingAllocator:
         >>> allocator.give_back(first)
         >>> _ = allocator.take(31 * MIB)  # no segment fits: a second one
         >>> allocator.allocated // MIB, allocator.reserved // MIB
-        (31, 62)
+        (32, 62)
     """
 
     def __init__(self) -> None:

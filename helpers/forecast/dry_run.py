@@ -129,7 +129,9 @@ def one_step(pipeline: StableDiffusion, batch_size: int, height: int, width: int
     yield
 
 
-def _encode(pipeline: Any, batch_size: int, conditions: dict[str, Any]) -> Generator[None, None, Any]:
+def _encode(
+    pipeline: Any, batch_size: int, conditions: dict[str, Any]
+) -> Generator[None, None, Any]:
     """Encode the prompts, stopping after each text encoder; return what the UNet is given."""
     words = pipeline.text_encoder.config.max_position_embeddings
     tokens = torch.empty(batch_size, words, dtype=torch.long, device="meta")

@@ -45,7 +45,7 @@ def is_this_normal(
         >>> from helpers.timing import Measurement
         >>> mine = Measurement("mine", [], 4.0, 0.1, num_inference_steps=20, device="Tesla T4")
         >>> print(is_this_normal(mine))
-        5.0 image-steps a second on T4: slower than ... published figures at this setting, ...
+        5.0 image-steps a second on T4: slower than ... published figures for a batch of 1, ...
     """
     if not measurement.num_inference_steps:
         raise ValueError(
@@ -73,8 +73,8 @@ def is_this_normal(
     image_steps = batch * steps
     own = image_steps / measurement.seconds
     least, _, most = (image_steps / seconds for seconds in reversed(forecast.seconds))
-    others = _others(card.name, shape, height, batch, dtype, compiled)
-    words = f"{own:.1f} image-steps a second on {card.name}: {_among(own, others)}"
+    size, others = _others(card.name, shape, height, batch, dtype, compiled)
+    words = f"{own:.1f} image-steps a second on {card.name}: {_among(own, others, size)}"
     words += f" The forecast is {least:.1f} to {most:.1f}."
     if batch < 4:
         words += " A batch of less than 4 depends on the processor, too."
@@ -83,25 +83,28 @@ def is_this_normal(
 
 def _others(
     gpu: str, shape: str, height: int | None, batch_size: int, dtype: str, compiled: bool
-) -> list[float]:
-    """Image-steps a second that others published, at the nearest batch that they drew with."""
+) -> tuple[int, list[float]]:
+    """The nearest batch that others drew with, and their image-steps a second."""
     rows = read_published_seconds()
     alike = (rows.gpu == gpu) & (rows.model.map(SHAPES) == shape) & (rows.height == height)
-    rows = rows[alike & (rows.dtype == dtype) & (rows.compiled == compiled)]
-    batch = min(rows.batch_size, key=lambda one: abs(log(one / batch_size)), default=0)
-    if batch < 4 <= batch_size or batch_size < 4 <= batch:
-        return []
-    rows = rows[rows.batch_size == batch]
+    alike &= rows.guidance & (rows.compiled == compiled)
+    rows = rows[alike & (rows.dtype == dtype.replace("bfloat16", "float16"))]  # as fast
+    small = batch_size < 4  # where the processor has a say
+    sizes = [size for size in rows.batch_size if (size < 4) == small]
+    nearest = min(sizes, key=lambda size: abs(log(size / batch_size)), default=0)
+    rows = rows[rows.batch_size == nearest]
     steps = rows.steps.where(rows.timed == "call", 1)
-    return (rows.batch_size * steps / rows.seconds).tolist()
+    return nearest, (rows.batch_size * steps / rows.seconds).tolist()
 
 
-def _among(own: float, others: list[float]) -> str:
+def _among(own: float, others: list[float], batch_size: int) -> str:
     """Say how many of the others are beaten, or by how many."""
     if not others:
-        return "nobody has published a figure for it at this setting."
-    slower = sum(one < own for one in others)
-    span = f"at this setting, which go from {min(others):.1f} to {max(others):.1f}."
-    if 2 * slower >= len(others):
-        return f"faster than {slower} of {len(others)} published figures {span}"
-    return f"slower than {len(others) - slower} of {len(others)} published figures {span}"
+        return "nobody has published a figure for it at such a setting."
+    beaten = sum(one < own for one in others)
+    faster = 2 * beaten >= len(others)
+    number = beaten if faster else len(others) - beaten
+    return (
+        f"{'faster' if faster else 'slower'} than {number} of {len(others)} published figures for "
+        f"a batch of {batch_size}, which go from {min(others):.1f} to {max(others):.1f}."
+    )

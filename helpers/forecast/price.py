@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.forecast.dry_run import Range
 from helpers.forecast.gpus import CARDS, Card, find_card
 from helpers.forecast.memory import forecast_memory
-from helpers.forecast.rates import check_dtype
 from helpers.forecast.seconds import forecast_seconds
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def what_will_it_take(
         at worst) and the price (and at worst).
 
     Raises:
-        ValueError: a name or a setting is not known, or nothing is to be drawn.
+        ValueError: a name or a setting is not known, a price is below 0, or nothing is to be drawn.
 
     Example:
         >>> table = what_will_it_take("sd15-shape", 10_000, {"T4": 0.5, "L4": 1}, batch_size=4)
@@ -60,13 +61,25 @@ def what_will_it_take(
     if images < 1:
         raise ValueError(f"{images} images take nothing: ask for at least 1.")
     prices = {find_card(name).name: price for name, price in (price_per_hour or {}).items()}
+    if wrong := [name for name, price in prices.items() if not price >= 0]:
+        price = prices[wrong[0]]
+        raise ValueError(f"{price} is no price: give what an hour on {wrong[0]} costs.")
     names = gpus if gpus is not None else prices or CARDS
     cards = [find_card(name) for name in names]
     batches = BATCHES if batch_size is None else (batch_size,)
     of_memory = {name: settings.pop(name) for name in OF_MEMORY & settings.keys()}
     of_memory |= {name: settings[name] for name in SHARED & settings.keys()}
-    takes = {one: forecast_memory(model, batch_size=one, **of_memory).process for one in batches}
-    rows = {card.name: _row(model, images, card, takes, settings) for card in cards}
+
+    @cache
+    def takes(attention: str) -> dict[int, Range]:
+        how = of_memory | {"attention": attention}
+        return {one: forecast_memory(model, batch_size=one, **how).process for one in batches}
+
+    attention = settings.get("attention", "sdpa")
+    rows = {
+        card.name: _row(model, images, card, takes(card.attention_in_memory(attention)), settings)
+        for card in cards
+    }
     table = pandas.DataFrame.from_dict(rows, orient="index").rename_axis("GPU")
     if prices:
         hourly = table.index.map(prices)
@@ -79,19 +92,14 @@ def _row(
     model: str | Path,
     images: int,
     card: Card,
-    takes: Mapping[int, tuple[int, int]],
+    takes: Mapping[int, Range],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What one card would take."""
-    dtype = str(settings.get("dtype", "float16")).removeprefix("torch.")
-    surely = [batch for batch, (_, most) in takes.items() if most <= card.memory]
-    perhaps = [batch for batch, (least, _) in takes.items() if least <= card.memory]
-    try:
-        check_dtype(card, dtype)
-    except ValueError:
-        if dtype != "bfloat16":
-            raise
+    if str(settings.get("dtype")).endswith("bfloat16") and not card.bfloat16:
         return {"fits": "no bfloat16"}
+    surely = [batch for batch, (_, _, most) in takes.items() if most <= card.memory]
+    perhaps = [batch for batch, (least, _, _) in takes.items() if least <= card.memory]
     if not perhaps:
         return {"fits": "too little memory"}
     batch = max(surely) if surely else min(perhaps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -48,7 +49,7 @@ class Rates:
         >>> from helpers.forecast.gpus import CARDS
         >>> rates = rates_of(CARDS["T4"], "float16")
         >>> f"{rates.product / 1e12:.0f} TFLOPS, {rates.bandwidth / 1e9:.0f} GB/s"
-        '23 TFLOPS, 288 GB/s'
+        '30 TFLOPS, 288 GB/s'
     """
 
     label: str
@@ -138,8 +139,9 @@ def check_dtype(card: Card, dtype: str) -> None:
         )
 
 
+@cache
 def read_constants() -> Mapping[str, Constants]:
-    """Read the fitted constants: of "all" published times, and with a family of cards left out.
+    """Read the fitted constants: of "all" published times, and without a family or a card.
 
     Example:
         >>> "without Turing" in read_constants()
