@@ -55,8 +55,8 @@ def measure_machine(
     def seconds(work: Callable[[], object]) -> float:
         return _seconds(work, device)
 
-    random(7 * 2**20)  # glibc: who has freed a large block is handed the next ones faster
-    with torch.no_grad(), torch.random.fork_rng([]):
+    with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        random(7 * 2**20)  # glibc: who has freed a large block is handed the next ones faster
         image, kernel = random(2 * many, 128, 32, 32), random(128, 128, 3, 3)
         rows, matrix = random(512 * many, 256), random(256, 256)
         heads, words = random(2 * many, 4, 256, 32), random(2 * many, 4, 77, 32)

@@ -20,6 +20,7 @@ BATCHES = (1, 2, 4, 8, 16)
 # What `forecast_memory` and `forecast_seconds` both take, and what the first takes alone.
 SHARED = {"height", "width", "dtype", "attention"}
 OF_MEMORY = {"vae_slicing", "vae_tiling"}
+COLUMNS = ("fits", "batch", "seconds per image", "hours", "hours at best", "hours at worst")
 BLUE, ORANGE = "#0072B2", "#E69F00"  # of Okabe and Ito's palette, told apart by all readers
 
 
@@ -80,7 +81,7 @@ def what_will_it_take(
         card.name: _row(model, images, card, takes(card.attention_in_memory(attention)), settings)
         for card in cards
     }
-    table = pandas.DataFrame.from_dict(rows, orient="index").rename_axis("GPU")
+    table = pandas.DataFrame.from_dict(rows, orient="index", columns=COLUMNS).rename_axis("GPU")
     if prices:
         hourly = table.index.map(prices)
         table["price"] = table["hours"] * hourly
@@ -94,25 +95,19 @@ def _row(
     card: Card,
     takes: Mapping[int, Range],
     settings: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What one card would take."""
+) -> list[Any]:
+    """What one card would take, by `COLUMNS`."""
     if str(settings.get("dtype")).endswith("bfloat16") and not card.bfloat16:
-        return {"fits": "no bfloat16"}
+        return ["no bfloat16"] + [None] * 5
     surely = [batch for batch, (_, _, most) in takes.items() if most <= card.memory]
     perhaps = [batch for batch, (least, _, _) in takes.items() if least <= card.memory]
     if not perhaps:
-        return {"fits": "too little memory"}
+        return ["too little memory"] + [None] * 5
     batch = max(surely) if surely else min(perhaps)
     forecast = forecast_seconds(model, card, batch_size=batch, **settings)
     least, middle, most = (images * one / 3600 for one in forecast.seconds_per_image)
-    return {
-        "fits": "surely" if surely else "perhaps",
-        "batch": batch,
-        "seconds per image": forecast.seconds_per_image[1],
-        "hours": middle,
-        "hours at best": least,
-        "hours at worst": most,
-    }
+    fits = "surely" if surely else "perhaps"
+    return [fits, batch, forecast.seconds_per_image[1], middle, least, most]
 
 
 def plot_prices(table: pandas.DataFrame) -> Figure:
