@@ -25,6 +25,7 @@ from helpers.forecast.gpus import find_card
 from helpers.forecast.machine import measure_machine
 from helpers.forecast.memory import forecast_memory
 from helpers.forecast.normal import is_this_normal
+from helpers.forecast.operations import operations_of
 from helpers.forecast.rates import Rates
 from helpers.forecast.seconds import forecast_seconds
 from helpers.memory import free_memory, is_out_of_memory, peak_memory
@@ -65,6 +66,8 @@ def seconds(pipeline: StableDiffusion, model: str, batches: Iterable[int]) -> It
             yield row  # not in the table of cards, as a CPU is not
             continue
         row["by the data sheet"] = _forecast(model, card.name, batch, dtype)
+        flops = operations_of(model)["UNet step"].total("flops") * 2 * batch * STEPS
+        row["share of the peak"] = flops / measurement.seconds / card.peak("tensor")
         row["in words"] = is_this_normal(measurement, model, dtype=dtype)
         yield row
 

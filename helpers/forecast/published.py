@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from helpers.forecast.dry_run import Range
 from helpers.forecast.gpus import CARDS, DATA
-from helpers.forecast.memory import Forecast, forecast_memory
+from helpers.forecast.memory import forecast_memory
 from helpers.forecast.rates import Constants, read_constants
 from helpers.forecast.seconds import forecast_seconds
 
@@ -139,20 +140,18 @@ def forecast_published_memory(rows: pandas.DataFrame | None = None) -> pandas.Da
         True
     """
     rows = read_published_memory() if rows is None else rows
-    forecasts: dict[tuple, Forecast] = {}  # many rows differ in nothing but the card
     found: list[Range] = []
     for row in rows.to_dict("records"):
-        settings = {name: row[name] for name in OF_MEMORY}
-        settings["attention"] = CARDS[row["gpu"]].attention_in_memory(row["attention"])
+        row["attention"] = CARDS[row["gpu"]].attention_in_memory(row["attention"])
         model = WITH_CHECKER if row["safety_checker"] else SHAPES[row["model"]]
-        key = (model, *settings.values())
-        if key not in forecasts:
-            forecasts[key] = forecast_memory(model, **settings)
-        one = forecasts[key]
+        one = _forecast_memory(model, **{name: row[name] for name in OF_MEMORY})
         ranges = {"allocated": (one.allocated,) * 3, "reserved": one.kept, "process": one.process}
         least, middle, most = (size / 2**20 for size in ranges[row["measure"]])
         found.append((least, middle, most))
     return _beside(rows, found, rows.mib)
+
+
+_forecast_memory = cache(forecast_memory)  # many rows differ in nothing but the card
 
 
 def _beside(
