@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from helpers.forecast.shapes import PIPELINES, empty_pipeline
-from helpers.loading import DTYPES
+from helpers.loading import DTYPES, quieten
 from helpers.memory import modules_of
 from helpers.models import MODELS, MODELS_FOLDER
 
@@ -45,6 +45,7 @@ def build_without_weights(model: str | Path, dtype: str | torch.dtype) -> Stable
         >>> build_without_weights("sdxl-shape", "float16").unet.device
         device(type='meta')
     """
+    quieten()
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise ValueError(f"{dtype!r} is not a dtype to forecast: use {', '.join(DTYPES)}.")

@@ -28,7 +28,8 @@ def measure_machine(
     """Measure what `forecast_seconds` has to know of this machine, in two seconds or so.
 
     Convolutions, matrix products, attention and copies are timed at sizes that occur in a UNet; a
-    small operation tells what a launch costs. Nothing else should run meanwhile.
+    small operation tells what a launch costs. Nothing else should run meanwhile. A CPU is measured
+    with as many threads as PyTorch uses just now: load the pipeline first, which sets them.
 
     Args:
         device: "auto" (CUDA, else MPS, else the CPU) or a device of PyTorch.
