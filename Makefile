@@ -29,7 +29,7 @@ lab: $(INSTALLED) ## Install what is needed, once, and open the first notebook i
 
 app: $(INSTALLED) ## Serve the playground alone, as a page (APP_FLAGS=--Voila.ip=0.0.0.0 for a room)
 	@echo "Serving the playground at http://localhost:8866; Ctrl-C here ends it."
-	@$(BIN)/voila notebooks/04_playground.ipynb --Voila.config_file_paths='["app"]' $(APP_FLAGS)
+	@$(BIN)/voila notebooks/08_playground.ipynb --Voila.config_file_paths='["app"]' $(APP_FLAGS)
 
 screenshot: $(INSTALLED) ## Take the picture of the playground for the README, in Chromium
 	@$(BIN)/pytest -q tests/widgets/test_browser.py -k app_the_playground --screenshot docs/playground.png

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from math import ceil, isqrt, sqrt
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageStat
+from PIL import Image, ImageChops, ImageStat
+
+from helpers.pictures.labels import draw_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+SEEN, SHOWN = 256, 384  # pixels across: narrower pictures are enlarged in a grid, and alone
 
 
 def image_grid(
@@ -25,7 +29,7 @@ def image_grid(
     A sentence is printed if some of them are black (see `explain_black`).
 
     Args:
-        images: W x H pixels each, in reading order.
+        images: in reading order, W x H pixels each; enlarged if W is below 256.
         rows, cols: what is not given is worked out; with neither, the grid is near square.
         labels: one for each picture (a seed, a number of steps, seconds); wrapped to its width.
 
@@ -39,24 +43,38 @@ def image_grid(
     Example:
         >>> squares = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green", "blue")]
         >>> image_grid(squares).size
-        (192, 64)
+        (768, 256)
         >>> image_grid(squares, cols=1, labels=["seed 0", "seed 1", "seed 2"]).width
-        64
+        256
     """
     rows, cols = _grid_shape(len(images), rows, cols)
     sizes = {image.size for image in images}
     if len(sizes) > 1:
         raise ValueError(f"Pictures in a grid must be of one size, not {sorted(sizes)}.")
     explain_black(images)
-    width, height = sizes.pop()
+    images = [enlarge(image, SEEN) for image in images]
+    width, height = images[0].size
     captions = draw_labels(labels, len(images), width)
     cell_height = height + captions[0].height
     grid = Image.new("RGB", (cols * width, rows * cell_height), "white")
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         x, y = index % cols * width, index // cols * cell_height
-        grid.paste(image.convert("RGB"), (x, y))
+        grid.paste(image, (x, y))
         grid.paste(caption, (x, y + height))
     return grid
+
+
+def enlarge(image: Image.Image, width: int) -> Image.Image:
+    """Return a picture in RGB, a whole number of times as large, at least `width` pixels across.
+
+    Example:
+        >>> enlarge(Image.new("RGB", (128, 96)), 256).size
+        (256, 192)
+    """
+    times = ceil(width / image.width)
+    size = (image.width * times, image.height * times)
+    image = image.convert("RGB")
+    return image if times == 1 else image.resize(size, Image.Resampling.LANCZOS)
 
 
 def show(image_or_figure: Image.Image | Figure, alt: str) -> None:
@@ -65,7 +83,8 @@ def show(image_or_figure: Image.Image | Figure, alt: str) -> None:
     A sentence is printed if the picture is black (see `explain_black`).
 
     Args:
-        image_or_figure: what to display, as PNG.
+        image_or_figure: a picture, displayed as JPEG and enlarged if it is small; or a figure, as
+            PNG.
         alt: what the picture shows, in a sentence.
 
     Raises:
@@ -75,20 +94,22 @@ def show(image_or_figure: Image.Image | Figure, alt: str) -> None:
 
     Example:
         >>> show(Image.new("RGB", (8, 8), "navy"), alt="A navy square.")
-        {'image/png': '...', 'text/plain': 'A navy square.'}
+        {'image/jpeg': '...', 'text/plain': 'A navy square.'}
     """
     if not alt.strip():
         raise ValueError("The alt text is empty: say in a sentence what the picture shows.")
     from IPython.display import display
 
-    png = io.BytesIO()
+    data = io.BytesIO()
     if isinstance(image_or_figure, Image.Image):
+        kind = "image/jpeg"
         explain_black([image_or_figure])
-        image_or_figure.save(png, format="PNG", optimize=True)
+        enlarge(image_or_figure, SHOWN).save(data, format="JPEG", quality=92, subsampling=0)
     else:
-        image_or_figure.savefig(png, format="png")
-    data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt}
-    display(data, raw=True, metadata={"image/png": {"alt": alt}})
+        kind = "image/png"
+        image_or_figure.savefig(data, format="png")
+    shown = {kind: base64.b64encode(data.getvalue()).decode(), "text/plain": alt}
+    display(shown, raw=True, metadata={kind: {"alt": alt}})
 
 
 def explain_black(images: Sequence[Image.Image]) -> None:
@@ -164,44 +185,3 @@ def _grid_shape(count: int, rows: int | None, cols: int | None) -> tuple[int, in
             "change rows or cols, or leave one of them out."
         )
     return rows, cols
-
-
-def draw_labels(labels: Sequence[object] | None, count: int, width: int) -> list[Image.Image]:
-    """Draw each label on white, as wide as its picture and as high as the longest label needs."""
-    if labels is None:
-        return [Image.new("RGB", (width, 0))] * count
-    if len(labels) != count:
-        raise ValueError(f"{len(labels)} labels do not fit {count} pictures: give one for each.")
-    texts = [str(label) for label in labels]
-    font = _fitting_font(texts, width)
-    wrapped = [_wrap(text, font, width) for text in texts]
-    line = ceil(1.25 * font.size)
-    strips = []
-    for lines in wrapped:
-        strip = Image.new("RGB", (width, line * max(map(len, wrapped)) + line // 3), "white")
-        for number, text in enumerate(lines):
-            place = (width / 2, line * (number + 0.6))
-            ImageDraw.Draw(strip).text(place, text, "black", font, anchor="mm")
-        strips.append(strip)
-    return strips
-
-
-def _fitting_font(texts: Sequence[str], width: int) -> ImageFont.FreeTypeFont:
-    """Return the largest font, from a tenth of the width down, in which every word fits."""
-    words = " ".join(texts).split()
-    for size in range(max(12, width // 10), 5, -1):
-        font = ImageFont.load_default(size)
-        if all(font.getlength(word) <= width for word in words):
-            break
-    return font  # type: ignore[return-value]  # Pillow comes with FreeType
-
-
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines

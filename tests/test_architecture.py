@@ -27,11 +27,12 @@ FLOW = {
     "forecast.shapes": {"models"},
     "forecast.storages": set(),
     "pictures.weights": set(),
+    "pictures.labels": set(),
     "fast.torchao": set(),
     "loading": {"changes", "fast.torchao", "forecast.shapes", "hub", "models", "pictures.weights"},
     "inputs": set(),
     "timing": set(),
-    "grids": set(),
+    "grids": {"pictures.labels"},
     "judge": {"hub", "loading", "models"},
     "memory": {"forecast.storages", "loading"},
     "fast": {"hub"},
@@ -98,7 +99,7 @@ def test_no_file_is_long(path):
 
 def test_grids_knows_pillow_only():
     beyond = packages(MODULES["grids"]) - set(sys.stdlib_module_names)
-    assert beyond == {"PIL", "IPython"}
+    assert beyond == {"PIL", "IPython", "helpers"}
     assert "IPython" not in packages(MODULES["grids"], everywhere=False)
 
 

@@ -20,7 +20,7 @@ from helpers import (
 COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "gray"]
 
 
-def squares(count, size=(64, 48)):
+def squares(count, size=(256, 192)):
     return [Image.new("RGB", size, COLOURS[index % len(COLOURS)]) for index in range(count)]
 
 
@@ -30,7 +30,7 @@ def squares(count, size=(64, 48)):
     + [(9, 3, 3), (11, 3, 4), (12, 3, 4), (16, 4, 4), (64, 8, 8)],
 )
 def test_a_grid_is_near_square_when_not_told(count, rows, cols):
-    assert image_grid(squares(count)).size == (64 * cols, 48 * rows)
+    assert image_grid(squares(count)).size == (256 * cols, 192 * rows)
 
 
 @pytest.mark.parametrize(
@@ -39,21 +39,27 @@ def test_a_grid_is_near_square_when_not_told(count, rows, cols):
 )
 def test_what_is_not_given_is_worked_out(shape, size):
     cols, rows = size
-    assert image_grid(squares(5), **shape).size == (64 * cols, 48 * rows)
+    assert image_grid(squares(5), **shape).size == (256 * cols, 192 * rows)
 
 
 def test_pictures_lie_in_reading_order_and_gaps_are_white():
     images = squares(5)
     grid = image_grid(images, cols=3)
     for index, image in enumerate(images):
-        x, y = index % 3 * 64, index // 3 * 48
-        assert grid.crop((x, y, x + 64, y + 48)).tobytes() == image.tobytes()
-    assert grid.getpixel((150, 60)) == (255, 255, 255)
+        x, y = index % 3 * 256, index // 3 * 192
+        assert grid.crop((x, y, x + 256, y + 192)).tobytes() == image.tobytes()
+    assert grid.getpixel((600, 240)) == (255, 255, 255)
 
 
-def test_pictures_are_not_enlarged_and_any_mode_will_do():
-    grid = image_grid([Image.new(mode, (8, 8)) for mode in ("RGB", "RGBA", "L", "P")])
-    assert (grid.size, grid.mode) == ((16, 16), "RGB")
+@pytest.mark.parametrize(("width", "shown"), [(8, 256), (128, 256), (256, 256), (300, 300)])
+def test_small_pictures_are_enlarged_to_be_seen(width, shown):
+    grid = image_grid([Image.new("RGB", (width, width))] * 4)
+    assert grid.size == (2 * shown, 2 * shown)
+
+
+def test_any_mode_will_do():
+    grid = image_grid([Image.new(mode, (256, 256)) for mode in ("RGB", "RGBA", "L", "P")])
+    assert (grid.size, grid.mode) == ((512, 512), "RGB")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +100,7 @@ def strips(labels, size):
     return [grid.crop(box) for box in boxes]
 
 
-@pytest.mark.parametrize("size", [(64, 48), (128, 128), (512, 512)])
+@pytest.mark.parametrize("size", [(256, 192), (300, 300), (512, 512)])
 def test_labels_are_drawn_below_each_picture_and_leave_it_alone(size):
     images = squares(4, size)
     grid = image_grid(images, cols=2, labels=["seed 0", 1, 2.5, "20 steps"])
@@ -115,27 +121,27 @@ def test_labels_are_drawn_below_each_picture_and_leave_it_alone(size):
     ],
 )
 def test_a_long_label_is_wrapped_or_shrunk_until_nothing_is_cut(label):
-    for strip in strips([label, "short"], (128, 128)):
+    for strip in strips([label, "short"], (256, 256)):
         left, top, right, bottom = ink(strip)
         assert min(left, top, strip.width - right, strip.height - bottom) > 0
 
 
 def test_a_label_that_needs_more_lines_gets_more_room_for_all():
-    short, _ = strips(["seed 0", "seed 1"], (128, 128))
-    long, beside = strips(["seed 0 " * 8, "seed 1"], (128, 128))
+    short, _ = strips(["seed 0", "seed 1"], (256, 256))
+    long, beside = strips(["seed 0 " * 8, "seed 1"], (256, 256))
     assert long.height == beside.height > short.height
 
 
 def test_labels_grow_with_the_pictures():
     heights = []
-    for size in ((128, 128), (512, 512)):
+    for size in ((256, 256), (768, 768)):
         _, top, _, bottom = ink(strips(["seed 0"], size)[0])
         heights.append(bottom - top)
     assert heights[1] > 2 * heights[0] > 0
 
 
 def test_an_empty_label_leaves_its_strip_white():
-    empty, written = strips(["", "seed 1"], (128, 128))
+    empty, written = strips(["", "seed 1"], (256, 256))
     assert ink(empty) is None
     assert ink(written)
 
@@ -150,13 +156,14 @@ def displayed(monkeypatch):
     return shown
 
 
-def test_a_picture_is_shown_as_png_with_its_alt_text(displayed):
-    picture = squares(1)[0]
-    show(picture, alt="A red square.")
+@pytest.mark.parametrize(("width", "shown"), [(128, 384), (256, 512), (512, 512)])
+def test_a_picture_is_shown_large_enough_to_see_with_its_alt_text(displayed, width, shown):
+    show(Image.new("RGB", (width, width), "red"), alt="A red square.")
     [(data, rest)] = displayed
-    assert rest["metadata"] == {"image/png": {"alt": "A red square."}}
-    png = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
-    assert (png.format, png.tobytes()) == ("PNG", picture.tobytes())
+    assert rest["metadata"] == {"image/jpeg": {"alt": "A red square."}}
+    jpeg = Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"])))
+    assert (jpeg.format, jpeg.size) == ("JPEG", (shown, shown))
+    assert np.abs(np.asarray(jpeg, float) - (255, 0, 0)).max() <= 3
     assert data["text/plain"] == "A red square."
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from helpers.changes import use_scheduler
-from helpers.grids import draw_labels, explain_black
+from helpers.grids import SEEN, enlarge, explain_black
 from helpers.inputs import make_generators
 from helpers.pictures.describing import own_size
 from helpers.pictures.drawing import SIDES
+from helpers.pictures.labels import draw_labels
 from helpers.pictures.weights import fingerprint
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ def _label(value: object) -> str:
 def _frame(images: list[Image.Image], x: Axis, y: Axis, arguments: set[str]) -> Image.Image:
     """Set the values of x above a grid of pictures, and those of y to the left of it."""
     explain_black(images)
+    images = [enlarge(image, SEEN) for image in images]
     width, height = (max(sides) for sides in zip(*(image.size for image in images), strict=True))
     labels = [
         [

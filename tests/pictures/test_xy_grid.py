@@ -9,7 +9,7 @@ from PIL import Image
 
 from helpers import get_inputs, use_scheduler, use_vae, xy_grid
 
-SIDE = 96
+SIDE = 256
 STEPS = ("num_inference_steps", [5, 10, 20])
 SEEDS = ("seed", [3, 4])
 
@@ -204,7 +204,7 @@ def test_schedulers_are_an_axis_and_the_pipeline_keeps_its_own(pipeline):
 def test_pictures_of_several_sizes_get_room(pipeline):
     sizes = ("height", [64, 128])
     grid = xy_grid(pipeline, sizes, ("seed", [0]), prompt="a knight", num_inference_steps=1)
-    assert grid.width == 3 * 128
+    assert grid.width == 3 * 256
 
 
 def test_it_is_short_enough_to_be_shown():
@@ -255,7 +255,7 @@ def test_a_value_that_cannot_be_drawn_is_refused_before_the_rest_is(pipeline, x,
 
 def test_values_may_come_from_a_generator(recorder):
     seeds = (seed for seed in range(3))
-    assert xy_grid(recorder, ("seed", seeds), ("guidance_scale", [1.0]), prompt="a").width == 4 * 96
+    assert xy_grid(recorder, ("seed", seeds), ("guidance_scale", [1.0]), prompt="a").width == 4 * SIDE
 
 
 def test_a_long_number_does_not_shrink_the_labels(recorder):

@@ -21,7 +21,7 @@ from playwright.sync_api import TimeoutError, expect, sync_playwright
 from helpers import read_settings
 
 ROOT = Path(__file__).parents[2]
-NAME = "04_playground.ipynb"
+NAME = "08_playground.ipynb"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # Where CHROMIUM is set, as in .ci/run, a missing browser is an error.
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(shutil.which, NAMES), None)
