@@ -128,6 +128,7 @@ def plot_prices(table: pandas.DataFrame) -> Figure:
         ['L4', 'T4']
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     fit = _priced(table)
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -143,6 +144,10 @@ def plot_prices(table: pandas.DataFrame) -> Figure:
         at = (row["hours"], row["price"])
         axes.annotate(name, at, xytext=(6, 6), textcoords="offset points")
     axes.set(xscale="log", yscale="log", xlabel="hours", ylabel="price, in the currency given")
+    for axis in (axes.xaxis, axes.yaxis):  # 2 and 20, not 2 x 10^0 and 2 x 10^1
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
     axes.set_title("Down is cheaper, left is sooner")
     axes.legend()
     axes.spines[["top", "right"]].set_visible(False)
