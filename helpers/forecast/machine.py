@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import median
+from statistics import fmean
 
 import torch
 from torch.nn.functional import conv2d, group_norm, linear, silu
@@ -129,7 +129,10 @@ def _slowed(rates: Rates, operations: Operations, seconds: float, samples: int) 
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """The median seconds of a piece of work, once it has warmed up."""
+    """The mean seconds of a piece of work, once it has warmed up.
+
+    Not the median: where other programs take their share of a core, a long run pays for it, too.
+    """
     wait = torch.accelerator.synchronize if device.type != "cpu" else bool
     work()
     taken: list[float] = []
@@ -140,4 +143,4 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
         work()
         wait()
         taken.append(time.perf_counter() - start)
-    return median(taken)
+    return fmean(taken)
