@@ -36,7 +36,7 @@ FLOW = {
     "judge": {"hub", "loading", "models"},
     "memory": {"forecast.storages", "loading"},
     "fast": {"hub"},
-    "forecast": {"loading", "memory", "models"},
+    "forecast": {"loading", "memory", "models", "timing"},
     "lessons": {
         "forecast",
         "grids",

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from helpers.forecast.gpus import find_card
 from helpers.forecast.memory import forecast_memory
+from helpers.forecast.published import forecast_row, read_published_seconds
+from helpers.forecast.rates import read_constants
 from helpers.grids import image_distance
 from helpers.inputs import cut_words, make_generators
 from helpers.judge import Judge, adherence, read_attributes
@@ -21,11 +24,16 @@ from helpers.memory import readable
 from helpers.pictures.settings import Settings
 
 if TYPE_CHECKING:
+    import pandas
     from diffusers import SchedulerMixin
 
     from helpers.pipelines import StableDiffusion
+    from helpers.timing import Measurement
 
 POINT = 0.01  # of adherence: less is not a loss
+NEAR = 0.25  # of the seconds that a call took
+# Claimed for 50 steps in half precision at 512 x 512 pixels; a T4 takes three times as long.
+IMPOSSIBLE = {"gpu": "T4", "seconds": 2.0, "source": "a claim that was passed on"}
 SAME = 5.0  # of 255, between a picture in a batch and the picture alone (0.3 in bfloat16)
 
 
@@ -386,3 +394,90 @@ def _compare(read: Mapping[str, str], wanted: Mapping[str, str], where: str) -> 
         said = ", ".join(f"{name} is {read[name]} and not {wanted[name]}" for name in wrong)
         return f"Not yet: with {where}, {said}."
     return f"Right: with {where}, the judge reads {', '.join(map(str, wanted.values()))}."
+
+
+@_checks(str, "a card's name")
+def cheapest_in_time(answer: str, table: pandas.DataFrame, hours: float) -> str:
+    """Is this the cheapest card that is done in time, at worst?
+
+    Args:
+        answer: a name in the table.
+        table: what `what_will_it_take` returns, with prices.
+        hours: how long there is.
+
+    Example:
+        >>> from helpers import what_will_it_take
+        >>> table = what_will_it_take("sd15-shape", 1000, {"T4": 1, "L4": 2}, batch_size=4)
+        >>> cheapest_in_time("T4", table, hours=0.1)
+        'Not yet: at worst the T4 takes ... hours, and there are 0.1.'
+    """
+    name = find_card(answer).name
+    if name not in table.index:
+        return f"Not yet: the table has no {name}, only {', '.join(table.index)}."
+    row = table.loc[name]
+    if row["fits"] != "surely":
+        return f"Not yet: it does not surely fit on the {name}: {row['fits']}."
+    if row["hours at worst"] > hours:
+        takes = f"at worst the {name} takes {row['hours at worst']:.1f} hours"
+        return f"Not yet: {takes}, and there are {hours:g}."
+    in_time = table[(table["fits"] == "surely") & (table["hours at worst"] <= hours)]
+    if row["at worst"] > in_time["at worst"].min():
+        return f"Not yet: the {name} is done in time, and so is a cheaper card."
+    worst = f"{row['hours at worst']:.1f} hours for {row['at worst']:.1f}"
+    return f"Right: the {name} takes {worst} at worst, and no other in time costs less."
+
+
+def claimed_times() -> pandas.DataFrame:
+    """Three published times of a picture of 50 steps, and a claim that cannot be, as rows A to D.
+
+    Example:
+        >>> claimed_times().seconds.to_list()
+        [2.7, ..., 2.0, 2.5]
+    """
+    import pandas
+
+    alike = "batch_size == 1 and steps >= 50 and height == 512 and dtype == 'float16'"
+    alike += " and attention == 'sdpa' and not compiled and timed == 'call'"
+    rows = read_published_seconds().query(alike).drop_duplicates("gpu")
+    rows = rows.set_index("gpu", drop=False)
+    claim = rows.loc["V100-PCIE-16GB"].to_dict() | IMPOSSIBLE
+    four = [rows.loc[["V100-PCIE-16GB", "A100-SXM4-80GB"]], pandas.DataFrame([claim])]
+    return pandas.concat([*four, rows.loc[["RTX 3090"]]]).set_axis(list("ABCD"))
+
+
+@_checks(str, "a row's name")
+def impossible_figure(answer: str, figures: pandas.DataFrame) -> str:
+    """Is this the published time that cannot be: less than half of the least that is forecast?
+
+    Args:
+        answer: a row's name in the figures.
+        figures: what `claimed_times` returns.
+
+    Example:
+        >>> impossible_figure("A", claimed_times())
+        'Not yet: A, ... s, is ... times the least that is forecast: that can be.'
+    """
+    row = figures.loc[answer]
+    share = row["seconds"] / forecast_row(row.to_dict(), read_constants()["all"])[0]
+    claim = f"{answer}, {row['seconds']:.3g} s, is {share:.2g} times the least that is forecast"
+    return f"Right: {claim}." if share < 0.5 else f"Not yet: {claim}: that can be."
+
+
+@_checks(float, "seconds, such as 1.5,")
+def predicted_seconds(answer: float, measurement: Measurement) -> str:
+    """Is this within a quarter of what was measured?
+
+    Args:
+        answer: the seconds of the whole call.
+        measurement: of that call.
+
+    Example:
+        >>> from helpers.timing import Measurement
+        >>> predicted_seconds(2.0, Measurement("mine", [], 1.0, 0.1))
+        'Not yet: 2.00 s is 100% more than the 1.00 s that it took.'
+    """
+    off = answer / measurement.seconds - 1
+    way = "more" if off > 0 else "less"
+    took = f"the {measurement.seconds:.2f} s that it took"
+    said = f"{answer:.2f} s is {abs(off):.0%} {way} than {took}."
+    return f"Right: {said}" if abs(off) <= NEAR else f"Not yet: {said}"
