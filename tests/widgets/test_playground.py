@@ -611,6 +611,7 @@ def updates(messages):
 
 
 def test_on_colab_every_update_is_sent_while_the_kernel_is_busy(monkeypatch):
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
     monkeypatch.setenv("PYTHONPATH", str(Path(helpers.__file__).parents[1]))
     manager, client = start_new_kernel(kernel_name="python3")
     try:
