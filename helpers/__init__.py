@@ -8,19 +8,14 @@ from helpers.fast.openvino import use_openvino
 from helpers.forecast.memory import GPUS, Forecast, forecast_memory, what_fits
 from helpers.grids import explain_black, image_distance, image_grid, show
 from helpers.inputs import cut_words, get_inputs, make_generators, unknown_words
-from helpers.judge import (
-    Judge,
-    adherence,
-    load_judge,
-    read_attributes,
-    wanted_attributes,
-)
+from helpers.judge import Judge, adherence, load_judge, read_attributes, wanted_attributes
 from helpers.lessons.plots import describe, plot_comparison
 from helpers.loading import load_pipeline, pick_device, pick_dtype
 from helpers.memory import PeakMemory, free_memory, largest_batch, peak_memory
 from helpers.models import MODELS, MODELS_FOLDER, Model
 from helpers.pictures.settings import Settings, read_settings, save_image
 from helpers.pictures.xy_grid import xy_grid
+from helpers.sweeps.running import sweep
 from helpers.timing import Measurement, compare, measure
 
 if TYPE_CHECKING:
@@ -60,6 +55,7 @@ __all__ = [
     "read_settings",
     "save_image",
     "show",
+    "sweep",
     "unknown_words",
     "use_few_steps",
     "use_openvino",

@@ -38,6 +38,7 @@ FLOW = {
     "forecast": {"loading", "memory", "models"},
     "lessons": {"forecast", "grids", "inputs", "judge", "memory", "timing"},
     "pictures": {"changes", "grids", "hub", "inputs", "models", "timing"},
+    "sweeps": {"changes", "hub", "inputs", "judge", "loading", "memory", "models", "pictures"},
     "widgets": {"pictures"},
 }
 HEAVY = {"accelerate", "diffusers", "matplotlib", "openvino", "pandas", "transformers"}
