@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from helpers.pipelines import StableDiffusion
 
-OLD = 60  # seconds: writing a picture takes less, so what is older was left by a process that died
-
 
 def sweep(
     jobs: str | Path | Mapping[str, Any] | Iterable[Job] | pandas.DataFrame,
@@ -94,7 +92,7 @@ def sweep(
                 print(f"{name} cannot be drawn: {why}")
             if not state.is_main_process:
                 return None
-            _wait_for_others(look, shares, folder, len(failed), patience)
+            _wait_for_others(look, len(wanted) - len(failed), shares, folder, patience)
     seconds = time.monotonic() - start
     table = tabulate(wanted, refused, failed, folder, judge=judge)
     write_table(table, folder)
@@ -174,8 +172,7 @@ def _plan(
 def _undrawn(wanted: Mapping[str, Settings], folder: Path) -> list[Settings]:
     """The settings without a whole picture; what a process left half-way is removed."""
     for part in folder.glob(".*.part"):
-        if time.time() - part.stat().st_mtime > OLD:
-            part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
     names = [name for name in wanted if not is_whole(folder / name)]
     for name in names:
         (folder / name).unlink(missing_ok=True)
@@ -203,15 +200,14 @@ def _progress(
 
 def _wait_for_others(
     look: Callable[[], int],
+    expected: int,
     shares: Sequence[Sequence[Settings]],
     folder: Path,
-    failed: int,
     patience: float,
 ) -> None:
     """Wait while new pictures come; then say which process owes some: it died, or is cut off."""
     there, news = look(), time.monotonic()
-    expected = there if len(shares) == 1 else sum(map(len, shares)) - failed
-    while there < expected and time.monotonic() < news + patience:
+    while len(shares) > 1 and there < expected and time.monotonic() < news + patience:
         time.sleep(1)
         if (now := look()) > there:
             there, news = now, time.monotonic()
