@@ -53,14 +53,19 @@ def pictures(folder):
     return sorted(path.name for path in folder.glob("*.png"))
 
 
-def kill_while_it_draws(table, folder, chance, after):
-    """Run a sweep, kill one process once there are some more pictures; what the others say."""
-    before, processes = len(pictures(folder)), start(table, folder, patience=3)
-    while len(pictures(folder)) < before + after and all(one.poll() is None for one in processes):
-        time.sleep(0.02)
-    victim = chance.choice(processes)
-    victim.send_signal(signal.SIGKILL)
-    return processes.index(victim), [one.communicate()[0] for one in processes]
+def kill_while_it_draws(table, folder, chance, missing):
+    """Run a sweep, and kill one of its processes early: the other goes on to the end of its share.
+
+    Returns the number of the process, whether it was alive, and what each of them said.
+    """
+    enough = len(pictures(folder)) + missing // 4
+    processes = start(table, folder, patience=3)
+    while len(pictures(folder)) <= enough and all(one.poll() is None for one in processes):
+        time.sleep(0.005)
+    victim = chance.randrange(2)
+    alive = processes[victim].poll() is None
+    processes[victim].send_signal(signal.SIGKILL)
+    return victim, alive, [one.communicate()[0] for one in processes]
 
 
 def kill_and_finish(folder, count, kills):
@@ -71,9 +76,10 @@ def kill_and_finish(folder, count, kills):
     drawn = folder / "pictures"
     drawn.mkdir()
     for _ in range(kills):
-        said.append(kill_while_it_draws(table, drawn, chance, after=max(1, count // (3 * kills))))
+        missing = count - len(pictures(drawn))
+        said.append(kill_while_it_draws(table, drawn, chance, missing))
     processes = start(table, drawn, patience=60)
-    said.append((None, [one.communicate()[0] for one in processes]))
+    said.append((None, None, [one.communicate()[0] for one in processes]))
     assert [one.returncode for one in processes] == [0, 0], said[-1]
     return drawn, said
 
@@ -85,8 +91,8 @@ if __name__ == "__main__":
     place, begin = Path(tempfile.mkdtemp()), time.monotonic()
     count, kills = map(int, sys.argv[1:])
     folder, said = kill_and_finish(place, count, kills)
-    for victim, texts in said:
-        print(f"killed {victim}:", *(text.strip().splitlines()[-2:] for text in texts))
+    for victim, alive, texts in said:
+        print(f"killed {victim} (alive: {alive}):", *(text.strip().splitlines()[-2:] for text in texts))
     print(f"{len(pictures(folder))} pictures in {time.monotonic() - begin:.0f} s")
     begin, alone = time.monotonic(), place / "alone"
     sweep(jobs_of(count), alone, device="cpu", batch_size=1)
