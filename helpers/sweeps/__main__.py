@@ -7,15 +7,15 @@ One process, on the GPU if there is one:
 Eight GPUs of one host; if a process dies, that is said, and all start again from what is there:
 
     accelerate launch --multi_gpu --num_processes 8 --max_restarts 3 \\
-        -m helpers.sweeps jobs.csv pictures
+        --rdzv_backend c10d -m helpers.sweeps jobs.csv pictures
 
 Two processes on a CPU: the same with --num_processes 2, and --device cpu at the end.
 
 Two hosts of eight GPUs, and a folder that both see; on the second with --machine_rank 1:
 
     accelerate launch --multi_gpu --num_machines 2 --num_processes 16 --machine_rank 0 \\
-        --main_process_ip first.host --main_process_port 29500 \\
-        -m helpers.sweeps jobs.csv pictures
+        --main_process_ip first.host --main_process_port 29500 --max_restarts 3 \\
+        --rdzv_backend c10d -m helpers.sweeps jobs.csv pictures
 
 SLURM, a task for each GPU; if one dies, the others go on, and the same job draws the rest:
 

@@ -53,7 +53,7 @@ def read_jobs(jobs: str | Path | Mapping[str, Any] | Iterable[Job] | pandas.Data
         return read_jobs(_read_file(Path(jobs).expanduser()))
     if isinstance(jobs, Mapping):
         values = [[one] if isinstance(one, str | int | float) else one for one in jobs.values()]
-        rows = [dict(zip(jobs, row, strict=True)) for row in product(*values)]
+        rows = [dict(zip(jobs, row, strict=True)) for row in product(*values)] if jobs else []
     elif isinstance(jobs, pandas.DataFrame):
         records = jobs.convert_dtypes().to_dict("records")  # a gap turns whole numbers into others
         rows = [{key: val for key, val in row.items() if val is not pandas.NA} for row in records]

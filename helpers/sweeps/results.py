@@ -136,7 +136,8 @@ def _adherence(wanted: Mapping[str, Settings], folder: Path, judge: str) -> Iter
         some = list(wanted)[start : start + IMAGES_AT_ONCE]
         images = [Image.open(folder / name, formats=["PNG"]).convert("RGB") for name in some]
         prompts = [wanted[name].prompt for name in some]
-        yield from adherence(images, prompts, loaded).mean(axis="columns")
+        shares = adherence(images, prompts, loaded).mean(axis="columns")
+        yield from shares.to_numpy(dtype=float, na_value=nan)
 
 
 def _figure(row: dict[str, Any]) -> str:

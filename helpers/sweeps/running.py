@@ -113,19 +113,19 @@ def _joined(device: str | torch.device) -> Iterator[PartialState]:
     if several:  # else each would take all cores
         threads = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
-    there = bool(PartialState._shared_state)
-    cpu = pick_device(device).type == "cpu"
-    state = PartialState(cpu=cpu, **{"backend": "gloo"} if several and not there else {})
-    if several and state.num_processes == 1:
-        raise RuntimeError(
-            "This is one of several processes, and accelerate cannot join them here: start one, "
-            "or with device='cpu' several."
-        )
+    there, kind = bool(PartialState._shared_state), pick_device(device).type
+    gloo = several and not there and kind == "cuda" and "LOCAL_RANK" in os.environ
     try:
+        state = PartialState(cpu=kind == "cpu", **{"backend": "gloo"} if gloo else {})
+        if several and state.num_processes == 1:
+            raise RuntimeError(
+                "This is one of several processes, and accelerate cannot join them here: start "
+                "one, or several with device='cpu'."
+            )
         yield state
     finally:
         if not there:  # a notebook that goes on to start processes hands its state down to them
-            state.destroy_process_group()
+            PartialState().destroy_process_group()
             PartialState._reset_state()
 
 

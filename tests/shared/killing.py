@@ -15,6 +15,7 @@ import pandas
 from helpers import sweep
 
 ROOT = Path(__file__).parents[2]
+QUIET = {"OMP_NUM_THREADS": "1", "CI": "true", "HF_HUB_OFFLINE": "1"}
 
 
 def jobs_of(count):
@@ -33,20 +34,17 @@ def start(table, folder, patience):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "helpers.sweeps", table, folder, "--device", "cpu"]
-    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2}
-    together |= {"LOCAL_WORLD_SIZE": 2, "OMP_NUM_THREADS": 1, "CI": "true", "HF_HUB_OFFLINE": 1}
-    return [
-        subprocess.Popen(
-            [*map(str, command), "--patience", str(patience)],
-            cwd=ROOT,
-            env=os.environ | {k: str(v) for k, v in (together | {"RANK": n, "LOCAL_RANK": n}).items()},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for n in range(2)
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "helpers.sweeps", str(table), folder, "--device", "cpu"]
+    command += ["--patience", str(patience)]
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    group |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"} | QUIET
+    return [run(command, group | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+
+
+def run(command, variables):
+    """Start a process; what it prints and complains of comes in one stream."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | variables, **streams)
 
 
 def pictures(folder):
@@ -68,13 +66,20 @@ def kill_while_it_draws(table, folder, chance, missing):
     return victim, alive, [one.communicate()[0] for one in processes]
 
 
-def kill_and_finish(folder, count, kills):
-    """Draw `count` pictures with that many kills on the way; returns what was said each time."""
+def write_jobs(folder, count):
+    path = folder / "jobs.csv"
+    pandas.DataFrame(jobs_of(count)).to_csv(path, index=False)
+    (folder / "pictures").mkdir()
+    return path, folder / "pictures"
+
+
+def kill_and_finish(place, count, kills):
+    """Draw pictures without a launcher, a run for each kill and one that finishes.
+
+    Returns the folder, and of each run the one killed, whether it was alive, and what was said.
+    """
     chance, said = random.Random(0), []
-    table = folder / "jobs.csv"
-    pandas.DataFrame(jobs_of(count)).to_csv(table, index=False)
-    drawn = folder / "pictures"
-    drawn.mkdir()
+    table, drawn = write_jobs(place, count)
     for _ in range(kills):
         missing = count - len(pictures(drawn))
         said.append(kill_while_it_draws(table, drawn, chance, missing))
@@ -84,16 +89,38 @@ def kill_and_finish(folder, count, kills):
     return drawn, said
 
 
+def kill_under_launcher(place, count, kills):
+    """Draw pictures with one command, whose launcher starts the processes again after each kill.
+
+    Returns the folder, how many were there at each kill, and what was said.
+    """
+    chance, there = random.Random(0), []
+    table, drawn = write_jobs(place, count)
+    launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --rdzv_backend c10d"
+    launch += f" --max_restarts {kills} -m helpers.sweeps"
+    process = run([sys.executable, *launch.split(), table, drawn, "--device", "cpu"], QUIET)
+    for kill in range(1, kills + 1):
+        while len(pictures(drawn)) < kill * count // (kills + 1) and process.poll() is None:
+            time.sleep(0.01)
+        there.append(len(pictures(drawn)))
+        children = ["ps", "-o", "pid=", "--ppid", str(process.pid)]
+        listed = subprocess.run(children, capture_output=True, text=True).stdout.split()
+        os.kill(int(chance.choice(listed)), signal.SIGKILL)
+    text, _ = process.communicate()
+    assert process.returncode == 0, text
+    return drawn, there, text
+
+
 if __name__ == "__main__":
-    from helpers import image_distance
     from PIL import Image
+
+    from helpers import image_distance
 
     place, begin = Path(tempfile.mkdtemp()), time.monotonic()
     count, kills = map(int, sys.argv[1:])
-    folder, said = kill_and_finish(place, count, kills)
-    for victim, alive, texts in said:
-        print(f"killed {victim} (alive: {alive}):", *(text.strip().splitlines()[-2:] for text in texts))
-    print(f"{len(pictures(folder))} pictures in {time.monotonic() - begin:.0f} s")
+    folder, there, text = kill_under_launcher(place, count, kills)
+    print(f"killed with {there} of {count} there; {len(pictures(folder))} in the end")
+    print(f"{text.count('exitcode: -9')} deaths said; {time.monotonic() - begin:.0f} s")
     begin, alone = time.monotonic(), place / "alone"
     sweep(jobs_of(count), alone, device="cpu", batch_size=1)
     print(f"one process, one at a time: {time.monotonic() - begin:.0f} s")
