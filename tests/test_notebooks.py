@@ -67,7 +67,9 @@ def exercises(notebook):
 
 
 def test_there_are_notebooks_with_solutions():
-    assert [path.stem for path in TAUGHT] == sorted(["00_start_here", *LESSONS, "04_playground"])
+    assert [path.stem for path in TAUGHT] == sorted(
+        ["00_start_here", *LESSONS, "04_playground", "08_many_pictures"]
+    )
     assert [path.stem for path in SOLVED] == WITH_EXERCISES
 
 

@@ -224,7 +224,8 @@ def _say_cost(
     drawn: int, before: int, seconds: float, count: int, price_per_hour: float | None
 ) -> None:
     processes = "1 process" if count == 1 else f"{count} processes"
-    text = f"{drawn:,} pictures drawn in {seconds:.0f} s by {processes}"
+    pictures = "1 picture" if drawn == 1 else f"{drawn:,} pictures"
+    text = f"{pictures} drawn in {seconds:.0f} s by {processes}"
     text += f", {drawn / seconds:.2f} a second" if drawn else ""
     text += f"; {before:,} were there" if before else ""
     if price_per_hour is not None:

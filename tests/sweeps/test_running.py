@@ -14,7 +14,9 @@ from helpers.sweeps import running
 from helpers.sweeps.__main__ import main
 
 JOBS = {"prompt": ["a knight & <b>", "a queen"], "seed": [0, 1], "num_inference_steps": 2}
-FIGURES = r"(\d+) pictures drawn in \d+ s by 1 process(?:, [\d.]+ a second)?(?:; (\d+) were there)?"
+FIGURES = (
+    r"(\d+) pictures? drawn in \d+ s by 1 process(?:, [\d.]+ a second)?(?:; (\d+) were there)?"
+)
 
 
 def pictures(folder):
