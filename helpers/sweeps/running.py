@@ -115,8 +115,14 @@ def _joined(device: str | torch.device) -> Iterator[PartialState]:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
     there, kind = bool(PartialState._shared_state), pick_device(device).type
     gloo = several and not there and kind == "cuda" and "LOCAL_RANK" in os.environ
+    options: dict[str, Any] = {"backend": "gloo"} if gloo else {}
+    if several and not there and (restart := os.environ.get("TORCHELASTIC_RESTART_COUNT")):
+        # The launcher keeps what dead processes said, such as where they could be reached.
+        store, rank, world_size = next(torch.distributed.rendezvous("env://"))
+        fresh = torch.distributed.PrefixStore(f"restart {restart}", store)
+        options |= {"store": fresh, "rank": rank, "world_size": world_size}
     try:
-        state = PartialState(cpu=kind == "cpu", **{"backend": "gloo"} if gloo else {})
+        state = PartialState(cpu=kind == "cpu", **options)
         if several and state.num_processes == 1:
             raise RuntimeError(
                 "This is one of several processes, and accelerate cannot join them here: start "
