@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from helpers.timing import Measurement, check_some, times_faster
 
@@ -122,7 +122,7 @@ def _name_points(axes: Axes, rows: pandas.DataFrame, top: float, below: bool) ->
     points = list(zip(rows["times faster"], rows["distance"], strict=True))
     placed: list[tuple[float, float, str]] = []
     for label, (faster, distance) in zip(rows.index, points, strict=True):
-        style: dict[str, object] = {"va": "center", "ha": "left", "fontsize": 9}
+        style: dict[str, Any] = {"va": "center", "ha": "left", "fontsize": 9}
         if below:
             x, y = max([faster, *(1.07 * x for x, _, _ in placed)]), -0.12 * top
             style |= {"rotation": -55, "va": "top", "rotation_mode": "anchor"}
@@ -130,6 +130,9 @@ def _name_points(axes: Axes, rows: pandas.DataFrame, top: float, below: bool) ->
             ahead = [1 < x / faster < 1.6 and abs(y - distance) < 0.1 * top for x, y in points]
             style["ha"] = "right" if any(ahead) else "left"
             beside = [y for x, y, side in placed if side == style["ha"] and 0.5 < x / faster < 2]
+            if any(ahead):  # and a point on the left is no place for a name either
+                behind = [y for x, y in points if 0.6 < x / faster < 1]
+                beside += [y for y in behind if abs(y - distance) < 0.04 * top]
             x = faster / 1.06 if any(ahead) else faster * 1.06
             y = max([distance, *(y + 0.055 * top for y in beside)])
         placed.append((x, y, str(style["ha"])))
