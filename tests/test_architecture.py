@@ -44,6 +44,7 @@ FLOW = {
         "judge",
         "memory",
         "pictures.settings",
+        "sweeps.jobs",
         "timing",
     },
     "pictures": {"changes", "grids", "hub", "inputs", "models", "timing"},
