@@ -110,9 +110,6 @@ def checkpoint(model: str) -> str:
 
     A model of random weights has nothing to load; the embedded model stands in for it.
 
-    Args:
-        model: a name of `MODELS`, a folder of models/, or an id on the Hub.
-
     Example:
         >>> checkpoint("stable-diffusion-v1-5")
         'stable-diffusion-v1-5/stable-diffusion-v1-5'

@@ -73,7 +73,7 @@ def adherence_of_steps(monkeypatch):
             {"subject": [0.9 if steps in (5, 8, 20) else 0.5 for steps in images]}
         )
 
-    monkeypatch.setattr(exercises, "adherence", adherence)
+    monkeypatch.setattr(exercises.drawing, "adherence", adherence)
     return pipeline
 
 
@@ -273,3 +273,51 @@ def test_the_shares_of_a_peak():
     assert check([0.523, 0.218, 0.218]).startswith("Not yet: row B is not 22% of the peak")
     assert check([0.523]) == "Not yet: there are 3 rows, and 1 shares."
     assert check(["half", 0.1, 0.2]).startswith("Not yet: with this answer comes a ")
+
+
+def test_how_many_pictures_values_ask_for():
+    jobs = {"prompt": ["a knight", "a queen"], "seed": [0, 1, 2]}
+    assert exercises.count_of_jobs(6, jobs) == "Right: it asks for 6 pictures."
+    assert exercises.count_of_jobs(5, jobs).startswith("Not yet: 5 is too few")
+
+
+def test_jobs_that_ask_for_just_these_pictures():
+    rows = [{"prompt": "a knight", "seed": seed} for seed in (0, 1)]
+    check = exercises.jobs_ask_for
+    assert (
+        check({"prompt": ["a knight"], "seed": [1, 0]}, rows) == "Right: these are the 2 pictures."
+    )
+    assert check(rows[:1], rows).startswith("Not yet: 1 of the pictures is missing, and 0 is not")
+    assert check([*rows, {"prompt": "a queen"}], rows).startswith("Not yet: 0 of the pictures")
+    assert check("all", rows).startswith("Not yet: the answer is jobs, as a dict or a list, not")
+
+
+def test_the_hours_of_a_sweep():
+    sweep = {"seconds": 0.36, "images": 10_000, "processes": 2}
+    assert exercises.hours_of_sweep(0.5, **sweep) == "Right: 10000 pictures take 0.5 hours."
+    assert exercises.hours_of_sweep(1.0, **sweep) == "Not yet: it takes less than 1 hours."
+
+
+def test_how_many_tokens(pipeline):
+    assert exercises.count_tokens(3, pipeline, "queen").startswith("Right: it takes 3 of the 77")
+    assert exercises.count_tokens(1, pipeline, "queen").startswith("Not yet: 1 is too few")
+    assert exercises.count_tokens(4, pipeline, "queen").startswith("Not yet: 4 is too many")
+
+
+def test_a_picture_that_the_pipeline_draws(pipeline):
+    wanted = {"prompt": PROMPTS[0], "num_inference_steps": 2}
+    seven, eight = (
+        pipeline(**wanted, generator=make_generators(seed)).images[0] for seed in (7, 8)
+    )
+    assert exercises.same_as_pipeline(seven, pipeline, seed=7, **wanted).startswith("Right: ")
+    assert exercises.same_as_pipeline(eight, pipeline, seed=7, **wanted).startswith("Not yet: ")
+
+
+@pytest.mark.parametrize(("after", "said"), [(0, "Right: "), (2, "Not yet: "), (1, "Right: ")])
+def test_a_negative_prompt_that_removes(pipeline, monkeypatch, after, said):
+    moods = iter([["smiling", "smiling"], ["smiling"] * after + ["serious"] * (2 - after)])
+    read = lambda images, judge: pandas.DataFrame({"mood": next(moods)})  # noqa: E731
+    monkeypatch.setattr(exercises.prompts, "read_attributes", read)
+    told = (pipeline, PROMPTS[1], None, ("mood", "smiling"), range(2))
+    found = exercises.negative_prompt_that_removes("smiling", *told, num_inference_steps=1)
+    assert found == f"{said}smiling in {after} of 2 pictures, 2 without it."

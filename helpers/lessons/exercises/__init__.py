@@ -36,18 +36,18 @@ from helpers.lessons.exercises.prompts import (
 )
 
 __all__ = [
-    "count_of_jobs",
-    "hours_of_sweep",
-    "jobs_ask_for",
     "POINT",
     "SAME",
     "cheapest_in_time",
     "claimed_times",
+    "count_of_jobs",
     "count_tokens",
     "fewest_guided",
     "fewest_steps",
+    "hours_of_sweep",
     "image_of_batch",
     "impossible_figure",
+    "jobs_ask_for",
     "largest_that_fits",
     "nearer_scheduler",
     "negative_prompt_that_removes",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from types import UnionType
 
 POINT = 0.01  # of adherence: less is not a loss
 SAME = 5.0  # of 255, between a picture in a batch and the picture alone (0.3 in bfloat16)
 
 
-def checks(expected: type, called: str) -> Callable[[Callable[..., str]], Callable[..., str]]:
+def checks(
+    expected: type | UnionType, called: str
+) -> Callable[[Callable[..., str]], Callable[..., str]]:
     """Make a function a check: an answer that is missing or of another kind gets a sentence."""
 
     def decorate(check: Callable[..., str]) -> Callable[..., str]:
