@@ -101,3 +101,15 @@ def test_without_a_browser_the_hand_out_is_a_page_and_a_sentence(tmp_path, monke
     handout.main(tmp_path)
     assert "print it from a browser, or install Chromium" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["handout.html"]
+
+
+def test_a_plan_takes_as_long_as_it_says_and_no_lesson_is_left_out():
+    text = (pages.ROOT / "docs/teaching/README.md").read_text(encoding="utf-8")
+    plans = re.findall(r"^### (\d+) minutes(.*?)(?=^##)", text, re.DOTALL | re.MULTILINE)
+    assert len(plans) == 3
+    for minutes, plan in plans:
+        rows = re.findall(r"\| (\d+) \| (\d+) \|$", plan, re.MULTILINE)
+        assert sum(int(one) for row in rows for one in row) == int(minutes)
+    assert re.findall(r"^\| (L\d+) ", text, re.MULTILINE) == [
+        *(f"L{number}" for number in [*range(1, 12), 18, *range(12, 18)])
+    ]
