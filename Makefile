@@ -21,10 +21,10 @@ test notebooks: export CI = true
 test notebooks: export HF_HUB_OFFLINE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab app screenshot test check lint notebooks html slides handout badges benchmark model evaluate clean
+.PHONY: help lab app screenshot test check lint notebooks html slides handout badges benchmark gpu-day model evaluate clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 lab: $(INSTALLED) ## Install what is needed, once, and open the first notebook in JupyterLab
 	@echo "Opening notebooks/00_start_here.ipynb in JupyterLab; Ctrl-C here ends it."
@@ -68,6 +68,9 @@ badges: ## Link README and notebooks to Colab, at the address in pyproject.toml
 
 benchmark: $(INSTALLED) ## Measure this machine with the notebooks, into results/ (MODEL=sd15-shape)
 	@$(BIN)/python -m tools.benchmark --model $(MODEL)
+
+gpu-day: $(INSTALLED) ## Hold the forecasts against a GPU, into results/gpu_day (ARGS="--parts seconds memory")
+	@$(BIN)/python -m tools.gpu_day $(ARGS)
 
 model: $(INSTALLED) ## Train the embedded models from nothing (ARGS="--device cuda" and more)
 	@$(BIN)/python -m training $(ARGS)

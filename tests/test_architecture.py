@@ -36,8 +36,16 @@ FLOW = {
     "judge": {"hub", "loading", "models"},
     "memory": {"forecast.storages", "loading"},
     "fast": {"hub"},
-    "forecast": {"loading", "memory", "models"},
-    "lessons": {"forecast", "grids", "inputs", "judge", "memory", "timing"},
+    "forecast": {"loading", "memory", "models", "timing"},
+    "lessons": {
+        "forecast",
+        "grids",
+        "inputs",
+        "judge",
+        "memory",
+        "pictures.settings",
+        "timing",
+    },
     "pictures": {"changes", "grids", "hub", "inputs", "models", "timing"},
     "widgets": {"pictures"},
 }

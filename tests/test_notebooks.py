@@ -18,8 +18,9 @@ LESSONS = {
     "02_memory": ["L9", "L10", "L11", "L18"],
     "03_quality": ["L12", "L13", "L14", "L15"],
     "05_faster": ["L16", "L17"],
+    "06_choose_a_gpu": [],
 }
-WITH_EXERCISES = ["01_speed", "02_memory", "03_quality"]
+WITH_EXERCISES = ["01_speed", "02_memory", "03_quality", "06_choose_a_gpu"]
 MEGABYTE = 1_000_000
 
 

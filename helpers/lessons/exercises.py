@@ -13,18 +13,27 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from helpers.forecast.gpus import find_card
 from helpers.forecast.memory import forecast_memory
+from helpers.forecast.published import forecast_row, read_published_seconds
+from helpers.forecast.rates import read_constants
 from helpers.grids import image_distance
 from helpers.inputs import cut_words, make_generators
 from helpers.judge import Judge, adherence, read_attributes
 from helpers.memory import readable
+from helpers.pictures.settings import Settings
 
 if TYPE_CHECKING:
+    import pandas
     from diffusers import SchedulerMixin
 
     from helpers.pipelines import StableDiffusion
+    from helpers.timing import Measurement
 
 POINT = 0.01  # of adherence: less is not a loss
+NEAR = 0.25  # of the seconds that a call took
+# Claimed for 50 steps in half precision at 512 x 512 pixels; a T4 takes three times as long.
+IMPOSSIBLE = {"gpu": "T4", "seconds": 2.0, "source": "a claim that was passed on"}
 SAME = 5.0  # of 255, between a picture in a batch and the picture alone (0.3 in bfloat16)
 
 
@@ -148,6 +157,50 @@ def image_of_batch(answer: Image.Image, batch: Sequence[Image.Image], index: int
     return f"Right: image {index} came again, without the others."
 
 
+@_checks(int, "a number")
+def count_tokens(answer: int, pipeline: StableDiffusion, sentence: str) -> str:
+    """Does the tokenizer make this many tokens of the sentence, start and end included?
+
+    Args:
+        answer: a number of tokens.
+        pipeline: whose tokenizer reads it.
+        sentence: what it reads.
+
+    Example:
+        >>> from helpers import load_pipeline
+        >>> count_tokens(2, load_pipeline(device="cpu"), "a queen")
+        'Not yet: 2 is too few. Do the start and the end count too?'
+    """
+    count = len(pipeline.tokenizer(sentence).input_ids)
+    if answer != count:
+        much = "few" if answer < count else "many"
+        return f"Not yet: {answer} is too {much}. Do the start and the end count too?"
+    return f"Right: it takes {count} of the {pipeline.tokenizer.model_max_length} tokens."
+
+
+@_checks(Image.Image, "a picture")
+def same_as_pipeline(
+    answer: Image.Image, pipeline: StableDiffusion, seed: int, **wanted: Any
+) -> str:
+    """Is this the picture that the pipeline draws with these arguments?
+
+    Args:
+        answer: a picture.
+        pipeline: draws the one to compare with.
+        seed: of its generator.
+        wanted: the pipeline's arguments.
+
+    Example:
+        >>> same_as_pipeline("a portrait", None, seed=0)
+        "Not yet: the answer is a picture, not 'a portrait'."
+    """
+    image = pipeline(generator=make_generators(seed), **wanted).images[0]
+    away = image_distance(answer, image)
+    if away > SAME:
+        return f"Not yet: it is {away:.0f} of 255 away from what the pipeline draws."
+    return "Right: the pipeline draws the same picture."
+
+
 @_checks(dict, "settings in a dict")
 def settings_that_fit(answer: dict[str, Any], model: str, batch_size: int, budget: float) -> str:
     """Does a batch of this size fit into the budget with these settings?
@@ -256,6 +309,63 @@ def prompt_that_shows(
     return _compare(usual, wanted, "most pictures")
 
 
+@_checks(Settings, "the settings of a picture")
+def settings_are(answer: Settings, **wanted: object) -> str:
+    """Are these the settings that were asked for?
+
+    Args:
+        answer: of a picture.
+        wanted: by name.
+
+    Example:
+        >>> settings_are(Settings("a knight", seed=3), seed=7)
+        'Not yet: seed is 3 and not 7.'
+    """
+    wrong = {
+        name: getattr(answer, name) for name in wanted if getattr(answer, name) != wanted[name]
+    }
+    if wrong:
+        said = ", ".join(
+            f"{name} is {value} and not {wanted[name]}" for name, value in wrong.items()
+        )
+        return f"Not yet: {said}."
+    return f"Right: {', '.join(f'{name} is {value}' for name, value in wanted.items())}."
+
+
+@_checks(str, "a negative prompt")
+def negative_prompt_that_removes(
+    answer: str,
+    pipeline: StableDiffusion,
+    prompt: str,
+    judge: Judge,
+    unwanted: tuple[str, str],
+    seeds: Sequence[int],
+    **settings: object,
+) -> str:
+    """Is the unwanted thing rarer with this negative prompt than without?
+
+    Args:
+        answer: a negative prompt.
+        pipeline: draws with it, and without.
+        prompt: what is drawn.
+        judge: reads the pictures.
+        unwanted: an attribute and its value, such as ("mood", "smiling").
+        seeds: the seeds to draw it with.
+
+    Example:
+        >>> negative_prompt_that_removes(None, None, "", None, ("mood", "smiling"), [])
+        'Not tried yet: put a negative prompt in the place of None.'
+    """
+    attribute, value = unwanted
+    count = []
+    for negative in (None, answer):
+        told = {"negative_prompt": negative and [negative] * len(seeds), **settings}
+        images = pipeline([prompt] * len(seeds), generator=make_generators(seeds), **told).images
+        count.append(int((read_attributes(images, judge)[attribute] == value).sum()))
+    said = f"{value} in {count[1]} of {len(seeds)} pictures, {count[0]} without it."
+    return f"Right: {said}" if count[1] < count[0] else f"Not yet: {said}"
+
+
 @_checks(str, "some words")
 def word_that_was_cut(answer: str, pipeline: StableDiffusion, prompt: str) -> str:
     """Did the pipeline never see these words of the prompt?
@@ -284,3 +394,90 @@ def _compare(read: Mapping[str, str], wanted: Mapping[str, str], where: str) -> 
         said = ", ".join(f"{name} is {read[name]} and not {wanted[name]}" for name in wrong)
         return f"Not yet: with {where}, {said}."
     return f"Right: with {where}, the judge reads {', '.join(map(str, wanted.values()))}."
+
+
+@_checks(str, "a card's name")
+def cheapest_in_time(answer: str, table: pandas.DataFrame, hours: float) -> str:
+    """Is this the cheapest card that is done in time, at worst?
+
+    Args:
+        answer: a name in the table.
+        table: what `what_will_it_take` returns, with prices.
+        hours: how long there is.
+
+    Example:
+        >>> from helpers import what_will_it_take
+        >>> table = what_will_it_take("sd15-shape", 1000, {"T4": 1, "L4": 2}, batch_size=4)
+        >>> cheapest_in_time("T4", table, hours=0.1)
+        'Not yet: at worst the T4 takes ... hours, and there are 0.1.'
+    """
+    name = find_card(answer).name
+    if name not in table.index:
+        return f"Not yet: the table has no {name}, only {', '.join(table.index)}."
+    row = table.loc[name]
+    if row["fits"] != "surely":
+        return f"Not yet: it does not surely fit on the {name}: {row['fits']}."
+    if row["hours at worst"] > hours:
+        takes = f"at worst the {name} takes {row['hours at worst']:.1f} hours"
+        return f"Not yet: {takes}, and there are {hours:g}."
+    in_time = table[(table["fits"] == "surely") & (table["hours at worst"] <= hours)]
+    if row["at worst"] > in_time["at worst"].min():
+        return f"Not yet: the {name} is done in time, and so is a cheaper card."
+    worst = f"{row['hours at worst']:.1f} hours for {row['at worst']:.1f}"
+    return f"Right: the {name} takes {worst} at worst, and no other in time costs less."
+
+
+def claimed_times() -> pandas.DataFrame:
+    """Three published times of a picture of 50 steps, and a claim that cannot be, as rows A to D.
+
+    Example:
+        >>> claimed_times().seconds.to_list()
+        [2.7, ..., 2.0, 2.5]
+    """
+    import pandas
+
+    alike = "batch_size == 1 and steps >= 50 and height == 512 and dtype == 'float16'"
+    alike += " and attention == 'sdpa' and not compiled and timed == 'call'"
+    rows = read_published_seconds().query(alike).drop_duplicates("gpu")
+    rows = rows.set_index("gpu", drop=False)
+    claim = rows.loc["V100-PCIE-16GB"].to_dict() | IMPOSSIBLE
+    four = [rows.loc[["V100-PCIE-16GB", "A100-SXM4-80GB"]], pandas.DataFrame([claim])]
+    return pandas.concat([*four, rows.loc[["RTX 3090"]]]).set_axis(list("ABCD"))
+
+
+@_checks(str, "a row's name")
+def impossible_figure(answer: str, figures: pandas.DataFrame) -> str:
+    """Is this the published time that cannot be: less than half of the least that is forecast?
+
+    Args:
+        answer: a row's name in the figures.
+        figures: what `claimed_times` returns.
+
+    Example:
+        >>> impossible_figure("A", claimed_times())
+        'Not yet: A, ... s, is ... times the least that is forecast: that can be.'
+    """
+    row = figures.loc[answer]
+    share = row["seconds"] / forecast_row(row.to_dict(), read_constants()["all"])[0]
+    claim = f"{answer}, {row['seconds']:.3g} s, is {share:.2g} times the least that is forecast"
+    return f"Right: {claim}." if share < 0.5 else f"Not yet: {claim}: that can be."
+
+
+@_checks(float, "seconds, such as 1.5,")
+def predicted_seconds(answer: float, measurement: Measurement) -> str:
+    """Is this within a quarter of what was measured?
+
+    Args:
+        answer: the seconds of the whole call.
+        measurement: of that call.
+
+    Example:
+        >>> from helpers.timing import Measurement
+        >>> predicted_seconds(2.0, Measurement("mine", [], 1.0, 0.1))
+        'Not yet: 2.00 s is 100% more than the 1.00 s that it took.'
+    """
+    off = answer / measurement.seconds - 1
+    way = "more" if off > 0 else "less"
+    took = f"the {measurement.seconds:.2f} s that it took"
+    said = f"{answer:.2f} s is {abs(off):.0%} {way} than {took}."
+    return f"Right: {said}" if abs(off) <= NEAR else f"Not yet: {said}"

@@ -4,7 +4,14 @@ import pytest
 from diffusers import DPMSolverMultistepScheduler, PNDMScheduler
 from PIL import Image
 
-from helpers import forecast_memory, get_inputs, make_generators, read_attributes
+from helpers import (
+    Measurement,
+    forecast_memory,
+    get_inputs,
+    make_generators,
+    read_attributes,
+    what_will_it_take,
+)
 from helpers.lessons import exercises
 from helpers.memory import readable
 
@@ -14,10 +21,13 @@ PROMPTS = ["portrait photo of a knight, blue on red", "oil painting of a queen, 
 @pytest.mark.parametrize(
     "check",
     [
+        exercises.cheapest_in_time,
         exercises.fewest_steps,
         exercises.image_of_batch,
+        exercises.impossible_figure,
         exercises.largest_that_fits,
         exercises.nearer_scheduler,
+        exercises.predicted_seconds,
         exercises.prompt_that_shows,
         exercises.seed_that_shows,
         exercises.settings_that_fit,
@@ -175,3 +185,41 @@ def test_a_word_that_was_cut(pipeline):
     assert "has read 'knight'" in check("knight", pipeline, prompt)
     assert "does not stand in the prompt" in check("dragon", pipeline, prompt)
     assert "does not stand in the prompt" in check("", pipeline, prompt)
+
+
+def test_the_cheapest_card_in_time():
+    prices = {"T4": 1, "RTX 4090": 2, "H100": 9}
+    table = what_will_it_take("sd15-shape", 10_000, prices, batch_size=4)
+    table.loc["P100-PCIE-16GB"] = ["too little memory"] + [None] * (table.shape[1] - 1)
+    answers = {
+        "T4": "Not yet: at worst the T4 takes",
+        "H100": "Not yet: the H100 80GB HBM3 is done in time, and so is a cheaper card.",
+        "RTX 3090": "Not yet: the table has no RTX 3090, only ",
+        "P100": "Not yet: it does not surely fit on the P100-PCIE-16GB: too little memory.",
+        "T5": "Not yet: with this answer comes a ValueError: There is no 'T5'",
+        "rtx 4090": "Right: the RTX 4090 takes ",
+    }
+    for answer, said in answers.items():
+        assert exercises.cheapest_in_time(answer, table, hours=8).startswith(said)
+
+
+def test_one_of_the_claimed_times_cannot_be():
+    claims = exercises.claimed_times()
+    said = {name: exercises.impossible_figure(name, claims) for name in claims.index}
+    assert [name for name, text in said.items() if text.startswith("Right: ")] == ["C"]
+    assert claims.loc["C", "gpu"] == "T4"
+    assert exercises.impossible_figure("E", claims).startswith("Not yet: with this answer comes a")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (4.8, "Right: 4.80 s is 20% more than the 4.00 s that it took."),
+        (3.2, "Right: 3.20 s is 20% less"),
+        (5.2, "Not yet: 5.20 s is 30% more"),
+        (0.0, "Not yet: 0.00 s is 100% less"),
+    ],
+)
+def test_predicted_seconds(answer, said):
+    took = Measurement("mine", [], 4.0, 0.1)
+    assert exercises.predicted_seconds(answer, took).startswith(said)
