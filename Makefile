@@ -41,7 +41,7 @@ test: lint ## Check everything: style, units, docstrings' examples, every notebo
 	@$(PYTEST)
 	@$(PYTEST) --nbval --nbval-current-env --durations=10 $(NOTEBOOKS)
 
-check: $(INSTALLED) ## Tell in a minute whether this machine is ready: packages, kernel, disk, a picture
+check: $(INSTALLED) ## Tell in a minute whether this machine is ready: packages, kernel, disk, browser, a picture
 	@$(BIN)/python -m tools.check
 
 lint: $(INSTALLED) ## Check style and types, notebooks included

@@ -19,6 +19,7 @@ from helpers.memory import PeakMemory, free_memory, largest_batch, peak_memory
 from helpers.models import MODELS, MODELS_FOLDER, Model, checkpoint
 from helpers.pictures.settings import Settings, read_settings, save_image
 from helpers.pictures.xy_grid import xy_grid
+from helpers.sweeps.running import sweep
 from helpers.timing import Measurement, compare, measure
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ __all__ = [
     "read_settings",
     "save_image",
     "show",
+    "sweep",
     "unknown_words",
     "use_few_steps",
     "use_openvino",

@@ -106,7 +106,7 @@ MODELS: dict[str, Model] = {
 
 
 def checkpoint(model: str) -> str:
-    """What `from_pretrained` takes to load a model, or a part of one: a folder, or an id on the Hub.
+    """What `from_pretrained` takes to load a model or a part of one: a folder, or an id on the Hub.
 
     A model of random weights has nothing to load; the embedded model stands in for it.
 

@@ -47,6 +47,7 @@ FLOW = {
         "timing",
     },
     "pictures": {"changes", "grids", "hub", "inputs", "models", "timing"},
+    "sweeps": {"changes", "hub", "inputs", "judge", "loading", "memory", "models", "pictures"},
     "widgets": {"pictures"},
 }
 HEAVY = {"accelerate", "diffusers", "matplotlib", "openvino", "pandas", "transformers"}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from nbconvert.filters import markdown2html
 
+from tools.check import find_chromium
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build/handout"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 STYLE = """
 @page { size: A4; margin: 11mm 13mm }
 body { font: 8.6pt/1.3 Arial, sans-serif; max-width: 184mm; margin: auto }
@@ -22,16 +21,6 @@ th:nth-child(1) { width: 38% } th:nth-child(4) { width: 9% }
 """
 
 
-def find_chromium() -> str | None:
-    """Name the browser of this machine, or the one that the variable CHROMIUM names.
-
-    Example:
-        >>> find_chromium() in {None, os.environ.get("CHROMIUM"), *NAMES}
-        True
-    """
-    return os.environ.get("CHROMIUM") or next(filter(shutil.which, NAMES), None)
-
-
 def main(folder: Path = FOLDER) -> None:
     """Write the sheet into a folder."""
     text = (ROOT / "docs/teaching/handout.md").read_text(encoding="utf-8")
@@ -40,7 +29,7 @@ def main(folder: Path = FOLDER) -> None:
     html += f"<style>{STYLE}</style><body>{markdown2html(text)}</body></html>"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "handout.html").write_text(html, encoding="utf-8")
-    if (chromium := shutil.which(find_chromium() or "")) is None:
+    if (chromium := find_chromium()) is None:
         print(f"handout.html lies in {folder}: print it from a browser, or install Chromium.")
         return
     from playwright.sync_api import sync_playwright

@@ -1,4 +1,4 @@
-"""Draw how a picture is made: the parts of a pipeline, what attention compares, what guidance does."""
+"""Draw how a picture is made: a pipeline's parts, what attention compares, what guidance does."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ CLAIMS: dict[str, Claim] = {
     "L1": Claim("One call loads the whole pipeline, from safetensors files."),
     "L2": Claim(
         "Moving it to the GPU is one of the easiest ways to go faster.",
-        elsewhere="in float32, with 50 steps, Stable Diffusion 1.4 takes 24 s on a T4, 7 s on a V100 "
-        f"and 3 s on an A100 ({TORCH2}).",
+        elsewhere="in float32, with 50 steps, Stable Diffusion 1.4 takes 24 s on a T4, 7 s on a "
+        f"V100 and 3 s on an A100 ({TORCH2}).",
     ),
     "L3": Claim("The same seed gives the same image again."),
     "L4": Claim(
@@ -45,8 +45,8 @@ CLAIMS: dict[str, Claim] = {
         "Float16: about 11 s, almost 3 times as fast.",
         11,
         "s per image",
-        elsewhere="held on a T4 and on a V100, 2.9 and 3.1 times as fast in batches of 4; not on an "
-        f"A100, 2.0 times ({TORCH2}).",
+        elsewhere="held on a T4 and on a V100, 2.9 and 3.1 times as fast in batches of 4; not on "
+        f"an A100, 2.0 times ({TORCH2}).",
     ),
     "L6": Claim("Many schedulers fit the pipeline: the page lists 14.", 14, "schedulers"),
     "L7": Claim("PNDM needs about 50 steps, DPM-Solver++ 20 to 25.", 25, "steps"),
@@ -63,8 +63,8 @@ CLAIMS: dict[str, Claim] = {
         "Sliced attention fits a batch of 8, at about 3.5 s an image: probably the fastest.",
         3.5,
         "s per image",
-        elsewhere="contradicted on a T4: a batch of 8 took 56 s for 50 steps without slicing, which "
-        f"is 2.8 s an image for 20 ({TORCH2}).",
+        elsewhere="contradicted on a T4: a batch of 8 took 56 s for 50 steps without slicing, "
+        f"which is 2.8 s an image for 20 ({TORCH2}).",
     ),
     "L12": Claim("A newer checkpoint is not automatically a better one: try it."),
     "L13": Claim("Another autoencoder, sd-vae-ft-mse, improves the images."),
@@ -74,12 +74,12 @@ CLAIMS: dict[str, Claim] = {
         "torch.compile, of PyTorch 2, makes it 5 to 300% faster.",
         5,
         "% faster",
-        elsewhere="held on an A100, 103% faster one picture at a time and 26% in a batch of 16; on a "
-        f"T4 6%, on an RTX 4090 10% ({TORCH2}).",
+        elsewhere="held on an A100, 103% faster one picture at a time and 26% in a batch of 16; on "
+        f"a T4 6%, on an RTX 4090 10% ({TORCH2}).",
     ),
     "L17": Claim(
         "With PyTorch 1.13, xFormers makes attention faster and save memory.",
-        elsewhere="held on a T4: a batch of 4 took 39 s with classic attention, 30 s with xFormers, "
-        f"and 30 s with what PyTorch 2 brings along ({TORCH2}).",
+        elsewhere="held on a T4: a batch of 4 took 39 s with classic attention, 30 s with "
+        f"xFormers, and 30 s with what PyTorch 2 brings along ({TORCH2}).",
     ),
 }

@@ -1,7 +1,6 @@
 """`make html`, `make slides` and `make handout`: nothing that notebooks say is lost on the way."""
 
 import re
-import shutil
 from urllib.parse import unquote
 
 import nbformat
@@ -9,6 +8,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from tools import handout, pages, slides
+from tools.check import find_chromium
 
 NOTEBOOKS = sorted(pages.ROOT.glob("notebooks/**/[!.]*.ipynb"))
 TAUGHT = [path for path in NOTEBOOKS if path.parent.name == "notebooks"]
@@ -90,14 +90,15 @@ def test_a_picture_without_words_stays_without():
 def test_the_hand_out_is_one_sheet(tmp_path, capsys):
     handout.main(tmp_path)
     assert "<h1" in (tmp_path / "handout.html").read_text(encoding="utf-8")
-    if shutil.which(handout.find_chromium() or ""):
+    if find_chromium():
         pdf = (tmp_path / "handout.pdf").read_bytes()
         assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 1
         assert "/MediaBox [0 0 594" in pdf.decode("latin-1")  # A4, in points
 
 
 def test_without_a_browser_the_hand_out_is_a_page_and_a_sentence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("CHROMIUM", "no-such-browser")
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
     handout.main(tmp_path)
     assert "print it from a browser, or install Chromium" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["handout.html"]
