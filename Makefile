@@ -21,7 +21,7 @@ test notebooks: export CI = true
 test notebooks: export HF_HUB_OFFLINE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab app screenshot test check lint notebooks html slides handout badges benchmark gpu-day model evaluate clean
+.PHONY: help lab app pictures screenshot test check lint notebooks html slides handout badges benchmark gpu-day model evaluate clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lab: $(INSTALLED) ## Install what is needed, once, and open the first notebook i
 app: $(INSTALLED) ## Serve the playground alone, as a page (APP_FLAGS=--Voila.ip=0.0.0.0 for a room)
 	@echo "Serving the playground at http://localhost:8866; Ctrl-C here ends it."
 	@$(BIN)/voila notebooks/08_playground.ipynb --Voila.config_file_paths='["app"]' $(APP_FLAGS)
+
+pictures: $(INSTALLED) ## Draw the README's pictures again
+	@$(BIN)/python -m tools.pictures
 
 screenshot: $(INSTALLED) ## Take the picture of the playground for the README, in Chromium
 	@$(BIN)/pytest -q tests/widgets/test_browser.py -k app_the_playground --screenshot docs/playground.png

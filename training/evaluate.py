@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers.utils import make_image_grid
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -28,7 +29,6 @@ from helpers import (
     MODELS_FOLDER,
     Judge,
     adherence,
-    image_grid,
     load_judge,
     load_pipeline,
     make_generators,
@@ -48,24 +48,6 @@ TAIL = (
     " 50mm portrait photography, hard rim lighting photography--beta --ar 2:3  --beta --upbeta"
 )
 AGES = {"oldest": "the oldest", "old": "a old", "adult": "a", "young": "a young"}
-GRID = [
-    "portrait photo of a old warrior chief" + TAIL,
-    "portrait photo of a young queen, green on pink, front view, smiling",
-    "oil painting of the oldest wizard, purple on yellow, looking at the camera, serious eyes",
-    "comic book drawing of a knight, red on teal, side profile, smiling, wide angle photography",
-    "pencil sketch of a old pirate, blue on orange, front view, looking away",
-    "watercolour of a young jester, star make up, teal on white, smiling",
-    "portrait photo of the oldest astronaut, orange on blue, front view, soft lighting",
-    "portrait photo of a ranger, green on purple, side profile, hard rim lighting photography",
-    "comic book drawing of the oldest warrior chief, tribal stripe make up, white on purple",
-    "oil painting of a queen, yellow on black, side profile, looking away, hard rim lighting",
-    "watercolour of a old knight, orange on green, front view, serious eyes",
-    "portrait photo of a young wizard, pink on teal, smiling, wide angle photography",
-    "comic book drawing of a pirate, tribal panther make up, red on yellow, looking away",
-    "portrait photo of the oldest jester, purple on orange, front view, smiling, bare face",
-    "pencil sketch of a young astronaut, red on pink, side profile, smiling",
-    "portrait photo of the oldest ranger, blue on white, tribal stripe make up, front view",
-]
 
 
 def draw_prompts(
@@ -349,12 +331,8 @@ def main() -> None:
     )  # fmt: skip
     path = MODELS_FOLDER / "tiny-portraits" / "README.md"
     path.write_text(card, encoding="utf-8")
-    use_scheduler(pipeline, "DPMSolverMultistepScheduler")
-    images = draw_prompts(pipeline, GRID, list(range(len(GRID))), **settings)
-    docs = MODELS_FOLDER.parent / "docs"
-    docs.mkdir(exist_ok=True)
-    image_grid(images, 4, 4).save(docs / "grid.png")
-    image_grid([Image.fromarray(p) for p in pictures[:16]], 4, 4).save(docs / "drawings.png")
+    drawings = [Image.fromarray(picture) for picture in pictures[:16]]
+    make_image_grid(drawings, 4, 4).save(MODELS_FOLDER.parent / "docs" / "drawings.png")
     print(card)
 
 
