@@ -11,6 +11,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadf
 # JupyterLab refuses to run as root, as containers do, unless it is told that this is meant.
 LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# What the slides run on: too large to keep here, and the same for every notebook.
+REVEAL := build/slides/reveal.js
+
 # The kernel named python3 is the one in .venv, whatever else is installed on the machine.
 export JUPYTER_PREFER_ENV_PATH = 1
 # What is tested or stored draws no progress bars and asks no server for anything.
@@ -18,10 +21,10 @@ test notebooks: export CI = true
 test notebooks: export HF_HUB_OFFLINE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab app screenshot test check lint notebooks html badges benchmark model evaluate clean
+.PHONY: help lab app screenshot test check lint notebooks html slides handout badges benchmark gpu-day model evaluate clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 lab: $(INSTALLED) ## Install what is needed, once, and open the first notebook in JupyterLab
 	@echo "Opening notebooks/00_start_here.ipynb in JupyterLab; Ctrl-C here ends it."
@@ -38,7 +41,7 @@ test: lint ## Check everything: style, units, docstrings' examples, every notebo
 	@$(PYTEST)
 	@$(PYTEST) --nbval --nbval-current-env --durations=10 $(NOTEBOOKS)
 
-check: $(INSTALLED) ## Tell in a minute whether this machine is ready: packages, kernel, disk, a picture
+check: $(INSTALLED) ## Tell in a minute whether this machine is ready: packages, kernel, disk, browser, a picture
 	@$(BIN)/python -m tools.check
 
 lint: $(INSTALLED) ## Check style and types, notebooks included
@@ -52,7 +55,13 @@ notebooks: $(INSTALLED) ## Run the notebooks again and store their outputs (NOTE
 		--ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
 
 html: $(INSTALLED) ## Write the notebooks as web pages into build/html
-	@$(BIN)/jupyter nbconvert --to html --output-dir build/html $(NOTEBOOKS)
+	@$(BIN)/python -m tools.pages $(NOTEBOOKS)
+
+slides: $(INSTALLED) $(REVEAL) ## Write the notebooks as slides into build/slides; npm is needed once
+	@$(BIN)/python -m tools.slides $(filter-out notebooks/solutions/%,$(NOTEBOOKS))
+
+handout: $(INSTALLED) ## Write the page to hand out into build/handout, as HTML and PDF
+	@$(BIN)/python -m tools.handout
 
 badges: ## Link README and notebooks to Colab, at the address in pyproject.toml
 	@$(PYTHON) tools/colab.py
@@ -60,11 +69,23 @@ badges: ## Link README and notebooks to Colab, at the address in pyproject.toml
 benchmark: $(INSTALLED) ## Measure this machine with the notebooks, into results/ (MODEL=sd15-shape)
 	@$(BIN)/python -m tools.benchmark --model $(MODEL)
 
+gpu-day: $(INSTALLED) ## Hold the forecasts against a GPU, into results/gpu_day (ARGS="--parts seconds memory")
+	@$(BIN)/python -m tools.gpu_day $(ARGS)
+
 model: $(INSTALLED) ## Train the embedded models from nothing (ARGS="--device cuda" and more)
 	@$(BIN)/python -m training $(ARGS)
 
 evaluate: $(INSTALLED) ## Measure the embedded models and write their model card
 	@$(BIN)/python -m training.evaluate $(ARGS)
+
+$(REVEAL):
+	@command -v npm > /dev/null || { echo \
+		"The slides need reveal.js, which npm fetches: install Node.js, once, then 'make slides' again."; exit 1; }
+	@mkdir -p build/reveal
+	@npm pack --silent --pack-destination build reveal.js@5.2.1 > /dev/null || { echo \
+		"npm could not fetch reveal.js: go online, once, then 'make slides' again."; exit 1; }
+	@tar -xzf build/reveal.js-5.2.1.tgz -C build/reveal package/LICENSE package/dist package/plugin/notes
+	@mkdir -p $(@D) && mv build/reveal/package $@
 
 clean: ## Remove what these commands made: .venv, build and caches
 	@rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

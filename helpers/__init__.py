@@ -5,22 +5,21 @@ from typing import TYPE_CHECKING, Any
 from helpers.changes import use_scheduler, use_vae
 from helpers.fast.few_steps import use_few_steps
 from helpers.fast.openvino import use_openvino
+from helpers.forecast.machine import measure_machine
 from helpers.forecast.memory import GPUS, Forecast, forecast_memory, what_fits
+from helpers.forecast.normal import is_this_normal
+from helpers.forecast.price import what_will_it_take
+from helpers.forecast.seconds import forecast_seconds
 from helpers.grids import explain_black, image_distance, image_grid, show
 from helpers.inputs import cut_words, get_inputs, make_generators, unknown_words
-from helpers.judge import (
-    Judge,
-    adherence,
-    load_judge,
-    read_attributes,
-    wanted_attributes,
-)
+from helpers.judge import Judge, adherence, load_judge, read_attributes, wanted_attributes
 from helpers.lessons.plots import describe, plot_comparison
 from helpers.loading import load_pipeline, pick_device, pick_dtype
 from helpers.memory import PeakMemory, free_memory, largest_batch, peak_memory
-from helpers.models import MODELS, MODELS_FOLDER, Model
+from helpers.models import MODELS, MODELS_FOLDER, Model, checkpoint
 from helpers.pictures.settings import Settings, read_settings, save_image
 from helpers.pictures.xy_grid import xy_grid
+from helpers.sweeps.running import sweep
 from helpers.timing import Measurement, compare, measure
 
 if TYPE_CHECKING:
@@ -37,20 +36,24 @@ __all__ = [
     "PeakMemory",
     "Settings",
     "adherence",
+    "checkpoint",
     "compare",
     "cut_words",
     "describe",
     "explain_black",
     "forecast_memory",
+    "forecast_seconds",
     "free_memory",
     "get_inputs",
     "image_distance",
     "image_grid",
+    "is_this_normal",
     "largest_batch",
     "load_judge",
     "load_pipeline",
     "make_generators",
     "measure",
+    "measure_machine",
     "peak_memory",
     "pick_device",
     "pick_dtype",
@@ -60,6 +63,7 @@ __all__ = [
     "read_settings",
     "save_image",
     "show",
+    "sweep",
     "unknown_words",
     "use_few_steps",
     "use_openvino",
@@ -67,6 +71,7 @@ __all__ = [
     "use_vae",
     "wanted_attributes",
     "what_fits",
+    "what_will_it_take",
     "xy_grid",
 ]
 

@@ -28,11 +28,11 @@ class Model:
 
     name: str
     id: str  # a folder of models/, or an id on the Hub ("owner/name")
-    revision: str | None  # the commit on the Hub that the tutorial was written with
-    licence: str
     download: str
-    judge: str  # what `load_judge` takes to read this model's pictures
     description: str
+    licence: str = "Apache-2.0"
+    judge: str = "tiny-judge"  # what `load_judge` takes to read this model's pictures
+    revision: str | None = None  # the commit on the Hub that the tutorial was written with
     earlier: str | None = None  # an earlier checkpoint of the same model, for `load_pipeline`
     vae: str | None = None  # an autoencoder that was trained further, for `use_vae`
     few_steps: str | None = None  # weights with which few steps are enough, for `use_few_steps`
@@ -47,10 +47,7 @@ MODELS: dict[str, Model] = {
         Model(
             name="tiny-portraits",
             id="tiny-portraits",
-            revision=None,
-            licence="Apache-2.0",
             download="13 MB, embedded",
-            judge="tiny-judge",
             description="A miniature of Stable Diffusion 1.x that draws storybook portraits.",
             earlier="tiny-portraits-early",
             vae="tiny-portraits-vae-ft",
@@ -59,10 +56,7 @@ MODELS: dict[str, Model] = {
         Model(
             name="tiny-portraits-early",
             id="tiny-portraits-early",
-            revision=None,
-            licence="Apache-2.0",
             download="13 MB, embedded",
-            judge="tiny-judge",
             description="The same miniature early in its training.",
         ),
         Model(
@@ -72,10 +66,8 @@ MODELS: dict[str, Model] = {
             licence="CreativeML OpenRAIL-M",
             download="5.5 GB, from the Hub",
             judge="openai/clip-vit-large-patch14",
-            description=(
-                "The model of the documented walkthrough, in the mirror that was adopted when "
-                "runwayml took its own copy off the Hub in August 2024."
-            ),
+            description="The model of the documented walkthrough, in the mirror that was adopted "
+            "when runwayml took its own copy off the Hub in August 2024.",
             earlier="stable-diffusion-v1-4",
             vae="stabilityai/sd-vae-ft-mse",
             few_steps="latent-consistency/lcm-lora-sdv1-5",
@@ -96,16 +88,37 @@ MODELS: dict[str, Model] = {
         Model(
             name="sd15-shape",
             id="sd15-shape",
-            revision=None,
-            licence="Apache-2.0",
             download="nothing: configs embedded, weights drawn at random",
-            judge="tiny-judge",
             description="Stable Diffusion 1.5's exact architecture with random weights; "
             "its pictures are noise, its timings and memory are real.",
             random_weights=True,
         ),
+        Model(
+            name="sdxl-shape",
+            id="sdxl-shape",
+            download="nothing: configs embedded, weights drawn at random",
+            description="Stable Diffusion XL's exact architecture with random weights, 7 GB of "
+            "them in half precision; its pictures are noise, its timings and memory are real.",
+            random_weights=True,
+        ),
     )
 }
+
+
+def checkpoint(model: str) -> str:
+    """What `from_pretrained` takes to load a model or a part of one: a folder, or an id on the Hub.
+
+    A model of random weights has nothing to load; the embedded model stands in for it.
+
+    Example:
+        >>> checkpoint("stable-diffusion-v1-5")
+        'stable-diffusion-v1-5/stable-diffusion-v1-5'
+    """
+    row = MODELS.get(model)
+    if row:
+        model = "tiny-portraits" if row.random_weights else row.id
+    return model if "/" in model else str(MODELS_FOLDER / model)
+
 
 # Gone from the Hub (diffusers issues 9428 and 12874), with the mirror that took each one's place.
 # They are refused without asking the Hub: an abandoned name can be taken by anybody.

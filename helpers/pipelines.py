@@ -40,6 +40,7 @@ class StableDiffusion(Pipeline, Protocol):
 
     tokenizer: Any
     text_encoder: Any
+    encode_prompt: Any
     unet: Any
     vae: Any
     safety_checker: Any

@@ -171,7 +171,7 @@ def measure(
         peak_memory=peaks[used] if used is not None and beside is None else None,
         num_inference_steps=num_inference_steps,
         ratios=tuple(ratios[warmup:]),
-        device=_device_name(_device_of(fn) if used is None else torch.device("cuda", used)),
+        device=device_name(_device_of(fn) if used is None else torch.device("cuda", used)),
         versions={name: metadata.version(name) for name in PACKAGES},
     )
     if path := os.environ.get("TUTORIAL_RESULTS"):  # set by `make benchmark`
@@ -258,7 +258,8 @@ def _device_of(call: Any) -> torch.device:
     return next((one for one in devices if isinstance(one, torch.device)), torch.device("cpu"))
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Name a device as the tables of results do."""
     if device.type == "mps":
         return f"{platform.machine()} GPU (MPS)"
     if device.type != "cpu":

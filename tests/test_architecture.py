@@ -36,9 +36,19 @@ FLOW = {
     "judge": {"hub", "loading", "models"},
     "memory": {"forecast.storages", "loading"},
     "fast": {"hub"},
-    "forecast": {"loading", "memory", "models"},
-    "lessons": {"forecast", "grids", "inputs", "judge", "memory", "timing"},
+    "forecast": {"loading", "memory", "models", "timing"},
+    "lessons": {
+        "forecast",
+        "grids",
+        "inputs",
+        "judge",
+        "memory",
+        "pictures.settings",
+        "sweeps.jobs",
+        "timing",
+    },
     "pictures": {"changes", "grids", "hub", "inputs", "models", "timing"},
+    "sweeps": {"changes", "hub", "inputs", "judge", "loading", "memory", "models", "pictures"},
     "widgets": {"pictures"},
 }
 HEAVY = {"accelerate", "diffusers", "matplotlib", "openvino", "pandas", "transformers"}

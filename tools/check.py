@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 import tomllib
@@ -16,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST = (3, 11)  # of Python
 ROOM = 2 * 2**30  # bytes: for what notebooks and compilers write; the embedded model is here
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 def python() -> str:
@@ -93,6 +95,41 @@ def disk() -> str:
     return f"{free / 1e9:.0f} GB are free"
 
 
+def browser() -> str:
+    """Whether there is a Chromium that starts, which the tests of the playground drive.
+
+    Example:
+        >>> browser()
+        '...playground...'
+    """
+    path = find_chromium()
+    if path is None:
+        return "no Chromium: only the tests of the playground in a browser are left out"
+    command = [path, "--version"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    if run.returncode:
+        raise RuntimeError(f"{path} does not start: install Chromium anew. {run.stderr.strip()}")
+    return f"the playground is tested in {run.stdout.strip()}"
+
+
+def find_chromium() -> str | None:
+    """Return the path of the browser that the environment variable CHROMIUM names, or of any.
+
+    Raises:
+        FileNotFoundError: there is no such browser as CHROMIUM names.
+
+    Example:
+        >>> path = find_chromium()
+        >>> path is None or Path(path).exists()
+        True
+    """
+    named = os.environ.get("CHROMIUM")
+    path = next(filter(None, map(shutil.which, [named] if named else CHROMIUM)), None)
+    if named and not path:
+        raise FileNotFoundError(f"CHROMIUM names {named}, which is not installed.")
+    return path
+
+
 def picture() -> str:
     """Whether the embedded model is whole and draws; with the seconds it took.
 
@@ -114,7 +151,7 @@ def picture() -> str:
     return f"a picture is drawn on {pipeline.device} in {time.perf_counter() - start:.1f} s"
 
 
-CHECKS: tuple[Callable[[], str], ...] = (python, packages, kernel, disk, picture)
+CHECKS: tuple[Callable[[], str], ...] = (python, packages, kernel, disk, browser, picture)
 
 
 def main(checks: tuple[Callable[[], str], ...] = CHECKS) -> int:

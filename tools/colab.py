@@ -20,25 +20,27 @@ ROOT = Path(__file__).resolve().parents[1]
 PROVIDED = ("ipywidgets", "jupyterlab", "torch")
 PYTORCH = ("torch", "torchaudio", "torchvision", "triton")
 COLAB = "https://colab.research.google.com"
+MODELS = ("tiny-portraits", "stable-diffusion-v1-5")  # of helpers.MODELS: embedded, and real
 FIRST_CELL = """\
 import importlib.util
+import os
 import runpy
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 repository = "{address}"  # @param {{type: "string"}}
+# @markdown On a GPU, such as Colab's T4, the real model is one choice away:
+model = "{models[0]}"  # @param ["{models[0]}", "{models[1]}"]
+if "google.colab" in sys.modules:
+    os.environ["TUTORIAL_MODEL"] = model
 if "google.colab" in sys.modules and not importlib.util.find_spec("helpers"):
     for archive in Path().glob("*.zip"):
-        shutil.unpack_archive(archive, "tutorial")
+        print(os.popen(f"python3 -m zipfile -e '{{archive}}' tutorial 2>&1").read(), end="")
+    clone = f"rm -rf tutorial; git clone --quiet --depth=1 '{{repository}}' tutorial 2>&1"
     if repository and not list(Path().glob("**/tools/colab.py")):
-        shutil.rmtree("tutorial", ignore_errors=True)  # of a clone that broke off
-        clone = ["git", "clone", "--quiet", "--depth=1", repository, "tutorial"]
-        print(subprocess.run(clone, capture_output=True, text=True).stderr, end="")
+        print(os.popen(clone).read(), end="")
     if not (found := sorted(Path().glob("**/tools/colab.py"))):
-        print("Write the address of the repository's page into the field above, or upload the")
-        sys.exit("repository as a zip (Files, on the left); then run this cell again.")
+        sys.exit("Give the repository's address above, or upload its zip to Files; then run again.")
     runpy.run_path(str(found[0]))["prepare"]()"""
 
 
@@ -108,13 +110,16 @@ def constraints() -> list[str]:
 
 
 def first_cell(address: str) -> str:
-    """Return the source of a notebook's first code cell; without an address, it asks for one.
+    """Return the source of a notebook's first code cell: on Colab, a form.
+
+    Its fields are the address, where that is not known yet, and the model, which the next cell
+    reads from the environment.
 
     Example:
         >>> 'repository = "https://github.com/me/mine"' in first_cell("https://github.com/me/mine")
         True
     """
-    return FIRST_CELL.format(address=address)
+    return FIRST_CELL.format(address=address, models=MODELS)
 
 
 def read_address() -> str:
@@ -134,17 +139,12 @@ def read_address() -> str:
 
 
 def write_badges() -> str:
-    """Link the README and each notebook to Colab, and tell each first cell the address.
+    """Write each notebook's first cell; with an address, link the README and notebooks to Colab.
 
     Returns:
-        What was done, or what is to be done first, in a sentence.
+        What was done, or what is still to be done, in a sentence.
     """
     address = read_address()
-    if not address:
-        return (
-            "There are no badges yet: set Repository under [project.urls] in pyproject.toml to the "
-            "repository's page on GitHub, then run make badges again."
-        )
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     notebooks += sorted((ROOT / "notebooks/solutions").glob("*.ipynb"))
     for path in notebooks:
@@ -155,18 +155,24 @@ def write_badges() -> str:
     readme = ROOT / "README.md"
     text = re.sub(
         rf"(\]\((notebooks/[\w/]+\.ipynb)\))( {_badge()})?",
-        lambda link: f"{link[1]} {_badge(address, link[2])}",
+        lambda link: f"{link[1]} {_badge(address, link[2])}" if address else link[1],
         readme.read_text(encoding="utf-8"),
     )
     readme.write_text(text, encoding="utf-8")
+    if not address:
+        return (
+            f"{len(notebooks)} first cells ask for the address, and there are no badges yet: set "
+            "Repository under [project.urls] in pyproject.toml to the repository's page on GitHub, "
+            "then run make badges again."
+        )
     return f"{len(notebooks)} notebooks and the README open in Colab from {address}."
 
 
 def _link_notebook(notebook: dict, address: str, path: str) -> None:
     """Put the badge below the notebook's title and the address into its first cell."""
     title, *cells = notebook["cells"]
-    top = rf"\A(# .+\n)(\n{_badge()}\n)?"
-    text = re.sub(top, rf"\1\n{_badge(address, path)}\n", "".join(title["source"]))
+    top, badge = rf"\A(# .+\n)(\n{_badge()}\n)?", f"\n{_badge(address, path)}\n"
+    text = re.sub(top, rf"\1{badge if address else ''}", "".join(title["source"]))
     title["source"] = text.splitlines(keepends=True)
     for cell in cells:
         if "colab" in cell["metadata"].get("tags", []):

@@ -1,1 +1,1 @@
-"""What a run would take, told without a run: the shapes of a model, its bytes."""
+"""What a run would take, told without a run: its bytes, its seconds, its price."""

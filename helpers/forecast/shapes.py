@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,10 +14,20 @@ if TYPE_CHECKING:
     from helpers.pipelines import StableDiffusion
 
 
+# What can be built from configs alone: the classes of diffusers, and their text encoders' classes.
+PIPELINES = {
+    "StableDiffusionPipeline": {"text_encoder": "CLIPTextModel"},
+    "StableDiffusionXLPipeline": {
+        "text_encoder": "CLIPTextModel",
+        "text_encoder_2": "CLIPTextModelWithProjection",
+    },
+}
+
+
 def empty_pipeline(
     folder: Path, dtype: torch.dtype, safety_checker: bool = False
 ) -> StableDiffusion:
-    """Build a pipeline of Stable Diffusion 1.x from its configs alone, without any weights.
+    """Build a pipeline of Stable Diffusion 1.x or XL from its configs alone, without any weights.
 
     Args:
         folder: in diffusers' layout; the tokenizer is the embedded model's, to give it some words.
@@ -34,35 +45,33 @@ def empty_pipeline(
         ('859.5 million', device(type='meta'))
     """
     import diffusers
+    import transformers
     from accelerate import init_empty_weights
     from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
-    from transformers import (
-        CLIPConfig,
-        CLIPImageProcessor,
-        CLIPTextConfig,
-        CLIPTextModel,
-        CLIPTokenizer,
-    )
 
+    name = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
+    parts: dict[str, Any] = {}
     with init_empty_weights():
-        text_config = CLIPTextConfig.from_pretrained(folder, subfolder="text_encoder")
-        parts = {"text_encoder": CLIPTextModel(text_config)}
-        for name in ("unet", "vae"):
-            config = diffusers.UNet2DConditionModel.load_config(folder, subfolder=name)
-            parts[name] = getattr(diffusers, config["_class_name"]).from_config(config)
+        for part, encoder in PIPELINES[name].items():
+            config = transformers.CLIPTextConfig.from_pretrained(folder, subfolder=part)
+            parts[part] = getattr(transformers, encoder)(config)
+        for part in ("unet", "vae"):
+            config = diffusers.UNet2DConditionModel.load_config(folder, subfolder=part)
+            parts[part] = getattr(diffusers, config["_class_name"]).from_config(config)
         if safety_checker:
-            config = CLIPConfig.from_pretrained(folder, subfolder="safety_checker")
+            config = transformers.CLIPConfig.from_pretrained(folder, subfolder="safety_checker")
             parts["safety_checker"] = StableDiffusionSafetyChecker(config)
     for part in parts.values():
         # diffusers' own `to` gives notice of layers to keep in float32, of which these have none.
         torch.nn.Module.to(part.eval().requires_grad_(False), dtype)
-    return diffusers.StableDiffusionPipeline(
-        **{"safety_checker": None} | parts,
-        tokenizer=CLIPTokenizer.from_pretrained(MODELS_FOLDER / "tiny-portraits/tokenizer"),
-        scheduler=diffusers.PNDMScheduler.from_pretrained(folder, subfolder="scheduler"),
-        feature_extractor=CLIPImageProcessor() if safety_checker else None,
-        requires_safety_checker=False,
-    )
+    words = transformers.CLIPTokenizer.from_pretrained(MODELS_FOLDER / "tiny-portraits/tokenizer")
+    parts |= {part.replace("text_encoder", "tokenizer"): words for part in PIPELINES[name]}
+    if name == "StableDiffusionPipeline":
+        parts = {"safety_checker": None, "requires_safety_checker": False} | parts
+        parts["feature_extractor"] = transformers.CLIPImageProcessor() if safety_checker else None
+    settings = json.loads((folder / "scheduler/scheduler_config.json").read_text(encoding="utf-8"))
+    scheduler = getattr(diffusers, settings["_class_name"]).from_config(settings)
+    return getattr(diffusers, name)(**parts, scheduler=scheduler)
 
 
 def fill_with_random_weights(
@@ -90,7 +99,8 @@ def fill_with_random_weights(
         (torch.bfloat16, device(type='cpu'))
     """
     generator = torch.Generator(device).manual_seed(0)
-    for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
+    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    for part in parts:
         for module in part.modules():
             for name, empty in module.named_parameters(recurse=False):
                 weight = torch.empty_like(empty, device=device)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+
+from helpers.forecast.allocator import Block, CachingAllocator
 
 
 class LiveStorages(TorchDispatchMode):
@@ -17,6 +21,12 @@ class LiveStorages(TorchDispatchMode):
     A storage counts once, however many views it has and however often it is written to, from the
     operation that makes it until it is freed. One that is only read was there before: it counts
     from the start. What an operation takes for itself and gives back is not seen.
+
+    Args:
+        ignored: tensors that do not count, such as the weights.
+        allocator: a book-keeper that is told of every storage, in the order of events, and asked
+            for what each convolution takes for itself on a GPU of NVIDIA: as much as its input, its
+            weights and its output, to turn them to the layout that tensor cores read.
 
     Example:
         >>> with LiveStorages() as storages:
@@ -27,11 +37,17 @@ class LiveStorages(TorchDispatchMode):
         (2000, 4000)
     """
 
-    def __init__(self, ignored: Iterable[torch.Tensor] = ()) -> None:
+    def __init__(
+        self,
+        ignored: Iterable[torch.Tensor] = (),
+        allocator: CachingAllocator | None = None,
+    ) -> None:
         super().__init__()
         self.live = self.peak = 0
         self.weights = self.weights_at_peak = 0  # the part of these that `hold` was told of
         self._seen: dict[int, weakref.ref] = {}
+        self._allocator = allocator
+        self._held: defaultdict[int, list[Block | None]] = defaultdict(list)
         for tensor in ignored:
             self._watch(tensor.untyped_storage(), 0)
 
@@ -43,12 +59,18 @@ class LiveStorages(TorchDispatchMode):
         self.peak += before  # it was there all the time
         result = func(*args, **(kwargs or {}))
         self._add(sum(self._unseen(result)))
+        if func is torch.ops.aten.convolution.default:
+            self._give_back(self._take(args[0].nbytes + args[1].nbytes + result.nbytes))
         return result
 
     def hold(self, size: int) -> None:
         """Count bytes of weights that the mode does not see, or stop counting them (size < 0)."""
         self.weights += size
         self._add(size)
+        if size > 0:
+            self._held[size].append(self._take(size))
+        elif size < 0:
+            self._give_back(self._held[-size].pop())
 
     def restart(self) -> None:
         """Forget the peak so far."""
@@ -64,11 +86,20 @@ class LiveStorages(TorchDispatchMode):
 
     def _watch(self, storage: torch.UntypedStorage, size: int) -> None:
         key = storage._cdata  # unlike data_ptr(), not 0 on the meta device
-        self._seen[key] = weakref.ref(storage, lambda _: self._freed(key, size))
+        block = self._take(size)
+        self._seen[key] = weakref.ref(storage, lambda _: self._freed(key, size, block))
 
-    def _freed(self, key: int, size: int) -> None:
+    def _freed(self, key: int, size: int, block: Block | None) -> None:
         del self._seen[key]
         self.live -= size
+        self._give_back(block)
+
+    def _take(self, size: int) -> Block | None:
+        return self._allocator.take(size) if self._allocator is not None and size else None
+
+    def _give_back(self, block: Block | None) -> None:
+        if self._allocator is not None and block is not None:
+            self._allocator.give_back(block)
 
     def _add(self, size: int) -> None:
         self.live += size
@@ -81,6 +112,9 @@ class FusedAttention(TorchFunctionMode):
 
     On the meta device PyTorch would take the unfused way, with all the scores in memory.
 
+    Args:
+        seen: called with the query and the key of each attention.
+
     Example:
         >>> query = torch.empty(1, 8, 4096, 40, device="meta")
         >>> with LiveStorages(ignored=[query]) as storages, FusedAttention():
@@ -89,9 +123,15 @@ class FusedAttention(TorchFunctionMode):
         (torch.Size([1, 8, 4096, 40]), True)
     """
 
+    def __init__(self, seen: Callable[[torch.Tensor, torch.Tensor], Any] | None = None) -> None:
+        super().__init__()
+        self._seen = seen
+
     def __torch_function__(
         self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
     ) -> object:
         if func is torch.nn.functional.scaled_dot_product_attention:
+            if self._seen is not None:
+                self._seen(*args[:2])
             return torch.empty_like(args[0])
         return func(*args, **(kwargs or {}))

@@ -23,6 +23,8 @@ def plot_comparison(
 ) -> Figure:
     """Draw the seconds per image of each measurement as a bar, the first at the top.
 
+    The line at a bar's end is as long as the runs are apart.
+
     Show it with `show(figure, describe(measurements))`, which gives it its text for readers who
     do not see it.
 
@@ -42,8 +44,9 @@ def plot_comparison(
     seconds = [one.seconds_per_image for one in measurements]
     figure = Figure(figsize=(8, 1 + 0.5 * len(measurements)), layout="constrained")
     axes = figure.subplots()
-    bars = axes.barh(range(len(measurements)), seconds, color=BLUE)
-    axes.bar_label(bars, labels=[f"{value:.3f} s" for value in seconds], padding=4)
+    spreads = [one.spread / 2 / max(1, len(one.images)) for one in measurements]
+    bars = axes.barh(range(len(measurements)), seconds, xerr=spreads, capsize=4, color=BLUE)
+    axes.bar_label(bars, labels=[f"{value:.3f} s" for value in seconds], padding=6)
     axes.set_yticks(range(len(measurements)), [one.label for one in measurements])
     axes.invert_yaxis()
     axes.margins(x=0.15)  # room for the figures at the ends of the bars

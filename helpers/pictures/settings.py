@@ -143,7 +143,13 @@ SAMPLERS = {
 }
 
 
-def save_image(image: Image.Image, path: str | Path | BinaryIO, settings: Settings) -> None:
+def save_image(
+    image: Image.Image,
+    path: str | Path | BinaryIO,
+    settings: Settings,
+    *,
+    seconds: float | None = None,
+) -> None:
     """Save a picture as PNG, with its settings inside.
 
     They lie in two text chunks: `parameters`, as AUTOMATIC1111 and others write and read it, and
@@ -153,6 +159,7 @@ def save_image(image: Image.Image, path: str | Path | BinaryIO, settings: Settin
         image: the picture.
         path: where to; its name ends in .png. Or an open binary file.
         settings: what the picture was made with.
+        seconds: how long that took, for a chunk of that name.
 
     Raises:
         ValueError: the name ends otherwise, or the settings are too long to be read again.
@@ -180,6 +187,8 @@ def save_image(image: Image.Image, path: str | Path | BinaryIO, settings: Settin
     parameters = to_parameters(settings, image.size)
     chunks.add_text("parameters", parameters.encode(errors="replace").decode())
     chunks.add_text(CHUNK, text)
+    if seconds is not None:
+        chunks.add_text("seconds", f"{seconds:.4f}")
     image.save(
         Path(path).expanduser() if isinstance(path, str) else path, format="PNG", pnginfo=chunks
     )

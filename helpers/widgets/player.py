@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,13 +42,15 @@ BLACK = (
     "Done, and all black: either the model's safety checker held the picture back, or float16 "
     "overflowed."
 )
+COLAB_WAITS = "Drawing. On Colab, Stop and everything else wait until the pictures are done."
 
 
 def playground(pipeline: StableDiffusion) -> Playground:
     """Show controls for a pipeline, and what it draws with them.
 
     Drawing goes on beside the kernel's main thread, so that it can be stopped and other cells run
-    meanwhile. The pipeline is left as it is, so the scheduler is chosen here too: at first it is
+    meanwhile; on Google's Colab alone, Stop and other cells wait until the pictures are done. The
+    pipeline is left as it is, so the scheduler is chosen here too: at first it is
     DPMSolverMultistepScheduler, which draws well in 20 steps, or the pipeline's own if that does
     not fit.
 
@@ -125,12 +128,13 @@ class Playground(ipywidgets.VBox):
             self._stop.set()
             self._stop = threading.Event()
             state.running, state.done, state.progress = True, 0, ""
-            state.message = "Drawing."
+            state.message = COLAB_WAITS if _on_colab() else "Drawing."
             self._idle.clear()
-        # Not a child of what runs now: it waits for its turn by itself.
-        threading.Thread(
-            target=self._draw_all, args=(todo, self._stop), name="playground", daemon=True
-        ).start()
+        draw_all = partial(self._draw_all, todo, self._stop)
+        if _on_colab():
+            draw_all()
+        else:  # not a child of what runs now: it waits for its turn by itself
+            threading.Thread(target=draw_all, name="playground", daemon=True).start()
 
     def stop(self) -> None:
         """Stop at the end of the step that is being taken."""
@@ -252,6 +256,9 @@ class Playground(ipywidgets.VBox):
                     message = "Done." if image.getbbox() else BLACK
             except Stopped as stopped:
                 message = f"Stopped {stopped}: that picture was not finished, so it is not kept."
+            except KeyboardInterrupt:  # on Colab alone: threads are not interrupted
+                message = "Interrupted: that picture was not finished, so it is not kept."
+                raise
             except Exception as error:  # whatever the model or the device may raise
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
                 message = f"It could not be drawn ({reason}): change a setting and try again."
@@ -283,6 +290,11 @@ class Playground(ipywidgets.VBox):
                 state.forming = "" if latents is None else address(preview(latents, self._fitted))
             clock.shown()
         return not stop.is_set()
+
+
+def _on_colab() -> bool:
+    """Whether updates reach the page only while the kernel is busy (colabtools issue 3373)."""
+    return "google.colab" in sys.modules
 
 
 class Clock:

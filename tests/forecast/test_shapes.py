@@ -29,6 +29,13 @@ def test_the_architecture_has_stable_diffusion_1_5s_parameters():
     assert {tensor.device.type for part in parts for tensor in part.parameters()} == {"meta"}
 
 
+def test_the_architecture_has_stable_diffusion_xls_parameters():
+    pipeline = empty_pipeline(MODELS_FOLDER / MODELS["sdxl-shape"].id, torch.float16)
+    names = ("unet", "vae", "text_encoder", "text_encoder_2")
+    counts = [getattr(pipeline, name).num_parameters() for name in names]
+    assert counts == [2_567_463_684, 83_653_863, 123_060_480, 694_659_840]
+
+
 def test_its_folder_repeats_nothing_but_the_scheduler():
     files = {file.relative_to(FULL_SIZE).as_posix() for file in FULL_SIZE.rglob("*.*")}
     configs = {f"{part}/config.json" for part in ("safety_checker", "text_encoder", "unet", "vae")}

@@ -5,8 +5,15 @@ import pytest
 from diffusers import DPMSolverMultistepScheduler, PNDMScheduler
 from PIL import Image
 
-from helpers import forecast_memory, get_inputs, make_generators, read_attributes
-from helpers.lessons import exercises, more_exercises
+from helpers import (
+    Measurement,
+    forecast_memory,
+    get_inputs,
+    make_generators,
+    read_attributes,
+    what_will_it_take,
+)
+from helpers.lessons import exercises
 from helpers.memory import readable
 
 PROMPTS = ["portrait photo of a knight, blue on red", "oil painting of a queen, green on pink"]
@@ -15,17 +22,20 @@ PROMPTS = ["portrait photo of a knight, blue on red", "oil painting of a queen, 
 @pytest.mark.parametrize(
     "check",
     [
+        exercises.cheapest_in_time,
         exercises.fewest_steps,
         exercises.image_of_batch,
+        exercises.impossible_figure,
         exercises.largest_that_fits,
         exercises.nearer_scheduler,
+        exercises.predicted_seconds,
         exercises.prompt_that_shows,
         exercises.seed_that_shows,
         exercises.settings_that_fit,
         exercises.word_that_was_cut,
-        more_exercises.fewest_guided,
-        more_exercises.pays_off_after,
-        more_exercises.shares_of_peak,
+        exercises.fewest_guided,
+        exercises.pays_off_after,
+        exercises.shares_of_peak,
     ],
 )
 def test_an_exercise_left_alone_or_answered_with_nonsense_gets_a_sentence(check):
@@ -63,7 +73,7 @@ def adherence_of_steps(monkeypatch):
             {"subject": [0.9 if steps in (5, 8, 20) else 0.5 for steps in images]}
         )
 
-    monkeypatch.setattr(exercises, "adherence", adherence)
+    monkeypatch.setattr(exercises.drawing, "adherence", adherence)
     return pipeline
 
 
@@ -180,6 +190,44 @@ def test_a_word_that_was_cut(pipeline):
     assert "does not stand in the prompt" in check("", pipeline, prompt)
 
 
+def test_the_cheapest_card_in_time():
+    prices = {"T4": 1, "RTX 4090": 2, "H100": 9}
+    table = what_will_it_take("sd15-shape", 10_000, prices, batch_size=4)
+    table.loc["P100-PCIE-16GB"] = ["too little memory"] + [None] * (table.shape[1] - 1)
+    answers = {
+        "T4": "Not yet: at worst the T4 takes",
+        "H100": "Not yet: the H100 80GB HBM3 is done in time, and so is a cheaper card.",
+        "RTX 3090": "Not yet: the table has no RTX 3090, only ",
+        "P100": "Not yet: it does not surely fit on the P100-PCIE-16GB: too little memory.",
+        "T5": "Not yet: with this answer comes a ValueError: There is no 'T5'",
+        "rtx 4090": "Right: the RTX 4090 takes ",
+    }
+    for answer, said in answers.items():
+        assert exercises.cheapest_in_time(answer, table, hours=8).startswith(said)
+
+
+def test_one_of_the_claimed_times_cannot_be():
+    claims = exercises.claimed_times()
+    said = {name: exercises.impossible_figure(name, claims) for name in claims.index}
+    assert [name for name, text in said.items() if text.startswith("Right: ")] == ["C"]
+    assert claims.loc["C", "gpu"] == "T4"
+    assert exercises.impossible_figure("E", claims).startswith("Not yet: with this answer comes a")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (4.8, "Right: 4.80 s is 20% more than the 4.00 s that it took."),
+        (3.2, "Right: 3.20 s is 20% less"),
+        (5.2, "Not yet: 5.20 s is 30% more"),
+        (0.0, "Not yet: 0.00 s is 100% less"),
+    ],
+)
+def test_predicted_seconds(answer, said):
+    took = Measurement("mine", [], 4.0, 0.1)
+    assert exercises.predicted_seconds(answer, took).startswith(said)
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -190,7 +238,7 @@ def test_a_word_that_was_cut(pipeline):
     ],
 )
 def test_when_a_wait_pays_off(answer, said):
-    check = more_exercises.pays_off_after
+    check = exercises.pays_off_after
     assert check(answer, wait=2.0, before=0.4, after=0.2).startswith(said)
     assert check(answer, wait=2.0, before=0.4, after=0.4).startswith("Not yet: here a picture ")
 
@@ -209,7 +257,7 @@ def test_the_fewest_guided_steps(answer, said):
     def found(guided):
         return 0.5 if guided < 6 else 0.9 if guided < 20 else 0.905
 
-    assert more_exercises.fewest_guided(answer, found).startswith(said)
+    assert exercises.fewest_guided(answer, found).startswith(said)
 
 
 def test_the_shares_of_a_peak():
@@ -217,7 +265,7 @@ def test_the_shares_of_a_peak():
     figures = pandas.DataFrame(columns, index=list("ABC"))
 
     def check(answer):
-        return more_exercises.shares_of_peak(answer, figures, tflop=68)
+        return exercises.shares_of_peak(answer, figures, tflop=68)
 
     assert (
         check([0.523, 0.109, 0.218]) == "Right: row A would take 52%, and the next one takes 22%."
@@ -225,3 +273,51 @@ def test_the_shares_of_a_peak():
     assert check([0.523, 0.218, 0.218]).startswith("Not yet: row B is not 22% of the peak")
     assert check([0.523]) == "Not yet: there are 3 rows, and 1 shares."
     assert check(["half", 0.1, 0.2]).startswith("Not yet: with this answer comes a ")
+
+
+def test_how_many_pictures_values_ask_for():
+    jobs = {"prompt": ["a knight", "a queen"], "seed": [0, 1, 2]}
+    assert exercises.count_of_jobs(6, jobs) == "Right: it asks for 6 pictures."
+    assert exercises.count_of_jobs(5, jobs).startswith("Not yet: 5 is too few")
+
+
+def test_jobs_that_ask_for_just_these_pictures():
+    rows = [{"prompt": "a knight", "seed": seed} for seed in (0, 1)]
+    check = exercises.jobs_ask_for
+    assert (
+        check({"prompt": ["a knight"], "seed": [1, 0]}, rows) == "Right: these are the 2 pictures."
+    )
+    assert check(rows[:1], rows).startswith("Not yet: 1 of the pictures is missing, and 0 is not")
+    assert check([*rows, {"prompt": "a queen"}], rows).startswith("Not yet: 0 of the pictures")
+    assert check("all", rows).startswith("Not yet: the answer is jobs, as a dict or a list, not")
+
+
+def test_the_hours_of_a_sweep():
+    sweep = {"seconds": 0.36, "images": 10_000, "processes": 2}
+    assert exercises.hours_of_sweep(0.5, **sweep) == "Right: 10000 pictures take 0.5 hours."
+    assert exercises.hours_of_sweep(1.0, **sweep) == "Not yet: it takes less than 1 hours."
+
+
+def test_how_many_tokens(pipeline):
+    assert exercises.count_tokens(3, pipeline, "queen").startswith("Right: it takes 3 of the 77")
+    assert exercises.count_tokens(1, pipeline, "queen").startswith("Not yet: 1 is too few")
+    assert exercises.count_tokens(4, pipeline, "queen").startswith("Not yet: 4 is too many")
+
+
+def test_a_picture_that_the_pipeline_draws(pipeline):
+    wanted = {"prompt": PROMPTS[0], "num_inference_steps": 2}
+    seven, eight = (
+        pipeline(**wanted, generator=make_generators(seed)).images[0] for seed in (7, 8)
+    )
+    assert exercises.same_as_pipeline(seven, pipeline, seed=7, **wanted).startswith("Right: ")
+    assert exercises.same_as_pipeline(eight, pipeline, seed=7, **wanted).startswith("Not yet: ")
+
+
+@pytest.mark.parametrize(("after", "said"), [(0, "Right: "), (2, "Not yet: "), (1, "Right: ")])
+def test_a_negative_prompt_that_removes(pipeline, monkeypatch, after, said):
+    moods = iter([["smiling", "smiling"], ["smiling"] * after + ["serious"] * (2 - after)])
+    read = lambda images, judge: pandas.DataFrame({"mood": next(moods)})  # noqa: E731
+    monkeypatch.setattr(exercises.prompts, "read_attributes", read)
+    told = (pipeline, PROMPTS[1], None, ("mood", "smiling"), range(2))
+    found = exercises.negative_prompt_that_removes("smiling", *told, num_inference_steps=1)
+    assert found == f"{said}smiling in {after} of 2 pictures, 2 without it."

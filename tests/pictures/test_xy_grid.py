@@ -255,7 +255,9 @@ def test_a_value_that_cannot_be_drawn_is_refused_before_the_rest_is(pipeline, x,
 
 def test_values_may_come_from_a_generator(recorder):
     seeds = (seed for seed in range(3))
-    assert xy_grid(recorder, ("seed", seeds), ("guidance_scale", [1.0]), prompt="a").width == 4 * SIDE
+    assert (
+        xy_grid(recorder, ("seed", seeds), ("guidance_scale", [1.0]), prompt="a").width == 4 * SIDE
+    )
 
 
 def test_a_long_number_does_not_shrink_the_labels(recorder):

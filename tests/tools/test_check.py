@@ -3,6 +3,7 @@
 import collections
 import importlib.metadata
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -54,6 +55,30 @@ def test_a_full_disk(monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**8))
     with pytest.raises(RuntimeError, match=r"Only 0\.1 GB are free here"):
         check.disk()
+
+
+def test_a_machine_without_chromium_is_ready_and_told_what_it_misses(monkeypatch):
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert check.browser().startswith("no Chromium: only the tests of the playground")
+
+
+def test_a_browser_that_is_named_and_missing(monkeypatch):
+    monkeypatch.setenv("CHROMIUM", "netscape")
+    with pytest.raises(FileNotFoundError, match="CHROMIUM names netscape, which is not installed"):
+        check.browser()
+
+
+@pytest.mark.parametrize(("status", "said"), [(0, "tested in Chromium 1"), (1, "does not start")])
+def test_a_browser_that_starts_and_one_that_does_not(monkeypatch, status, said):
+    ended = SimpleNamespace(returncode=status, stdout="Chromium 1\n", stderr="no display\n")
+    monkeypatch.setenv("CHROMIUM", sys.executable)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
+    try:
+        line = check.browser()
+    except RuntimeError as error:
+        line = str(error)
+    assert said in line
 
 
 def test_a_model_that_is_not_whole(monkeypatch, tmp_path):

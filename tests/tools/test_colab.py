@@ -1,5 +1,6 @@
 """Colab: what its first cell does there, and that it does nothing elsewhere; the badges."""
 
+import inspect
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import nbformat
 import pip
 import pytest
 
+from helpers import MODELS, load_pipeline
 from tools import colab
 
 ROOT = colab.ROOT
@@ -48,9 +50,11 @@ def set_address(project, address):
 
 @pytest.mark.parametrize("address", ["", ADDRESS])
 def test_elsewhere_the_first_cell_does_nothing(address, monkeypatch):
-    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.setattr(os, "popen", None)
     monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    before = dict(os.environ)
     exec(colab.first_cell(address), {})
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize("address", ["", ADDRESS])
@@ -64,19 +68,19 @@ def run_cell(code, folder):
     """Run the first cell on a Colab that has no helpers yet."""
     without = "sys.meta_path[:] = [one for one in sys.meta_path if 'editable' not in str(one)]\n"
     command = [sys.executable, "-c", ON_COLAB + without + code]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def test_on_colab_without_an_address_the_first_cell_says_what_to_do(tmp_path):
     run = run_cell(colab.first_cell(""), tmp_path)
-    assert "Write the address of the repository's page into the field above" in run.stdout
-    assert run.stderr.endswith("then run this cell again.\n")
+    assert run.stderr.startswith("Give the repository's address above, or upload its zip")
     assert "Traceback" not in run.stderr
 
 
 def test_on_colab_the_reason_of_a_clone_that_fails_is_shown(tmp_path):
     run = run_cell(colab.first_cell((tmp_path / "nothing").as_uri()), tmp_path)
-    assert "fatal: " in run.stdout and "run this cell again" in run.stderr
+    assert "fatal: " in run.stdout and "then run again" in run.stderr
 
 
 PREPARED = "def prepare(): print('prepared')"
@@ -86,6 +90,34 @@ def test_on_colab_an_uploaded_zip_will_do(tmp_path):
     with zipfile.ZipFile(tmp_path / "mine-main.zip", "w") as archive:
         archive.writestr("mine-main/tools/colab.py", PREPARED)
     assert run_cell(colab.first_cell(""), tmp_path).stdout == "prepared\n"
+
+
+def test_on_colab_the_reason_of_a_zip_that_cannot_be_read_is_shown(tmp_path):
+    (tmp_path / "mine (1).zip").write_bytes(b"PK, and half of the upload")
+    run = run_cell(colab.first_cell(""), tmp_path)
+    assert "File is not a zip file" in run.stdout and "then run again" in run.stderr
+
+
+CHOSEN = "\nimport os\nprint(os.environ['TUTORIAL_MODEL'])"
+
+
+def test_on_colab_the_model_is_a_choice_that_can_be_made_again(tmp_path):
+    (tmp_path / "mine/tools").mkdir(parents=True)
+    (tmp_path / "mine/tools/colab.py").write_text(PREPARED)
+    cell = colab.first_cell("")
+    other = cell.replace('model = "tiny-portraits"', 'model = "stable-diffusion-v1-5"')
+    there = "\nimport types; sys.modules['helpers'] = module = types.ModuleType('helpers')"
+    there += "\nmodule.__spec__ = 'any'"
+    code = cell + CHOSEN + there + "\n" + other + CHOSEN
+    lines = run_cell(code, tmp_path).stdout.splitlines()
+    assert lines == ["prepared", "tiny-portraits", "stable-diffusion-v1-5"]
+
+
+def test_on_colab_one_chooses_between_the_embedded_model_and_the_real_one():
+    line = re.search(r'^model = "(.+)"  # @param (\[.+\])$', colab.first_cell(""), re.M)
+    assert json.loads(line[2]) == [line[1], "stable-diffusion-v1-5"]
+    assert line[1] == inspect.signature(load_pipeline).parameters["model"].default
+    assert set(json.loads(line[2])) <= MODELS.keys()
 
 
 def test_on_colab_a_clone_that_broke_off_is_made_anew(tmp_path):
@@ -217,11 +249,18 @@ def test_each_notebooks_first_cell_knows_the_address():
                 assert cell.source == colab.first_cell(colab.read_address())
 
 
-def test_without_an_address_badges_change_nothing_and_say_so(project):
+def test_without_an_address_there_are_no_badges_and_the_first_cells_ask_for_it(project):
+    path = project / "notebooks/00_start_here.ipynb"
     set_address(project, "")
-    before = (project / "README.md").read_text()
-    assert "set Repository under [project.urls]" in colab.write_badges()
-    assert (project / "README.md").read_text() == before
+    colab.write_badges()
+    before = path.read_text(), (project / "README.md").read_text()
+    for address in (ADDRESS, ""):
+        set_address(project, address)
+        said = colab.write_badges()
+        (cell,) = (c for c in nbformat.read(path, 4).cells if "colab" in c.metadata.get("tags", []))
+        assert cell.source == colab.first_cell(address)
+    assert "set Repository under [project.urls]" in said
+    assert before == (path.read_text(), (project / "README.md").read_text())
 
 
 @pytest.mark.parametrize("address", ["git@github.com:me/mine.git", "https://example.org/me/mine"])

@@ -19,12 +19,11 @@ from PIL import Image
 from playwright.sync_api import TimeoutError, expect, sync_playwright
 
 from helpers import read_settings
+from tools.check import find_chromium
 
 ROOT = Path(__file__).parents[2]
 NAME = "08_playground.ipynb"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-# Where CHROMIUM is set, as in .ci/run, a missing browser is an error.
-CHROMIUM = os.environ.get("CHROMIUM") or next(filter(shutil.which, NAMES), None)
+CHROMIUM = find_chromium()  # where the environment names one, as .ci/run does, it must be there
 LAPTOP, PHONE = {"width": 1366, "height": 768}, {"width": 360, "height": 740}
 PATIENCE = 240_000  # milliseconds, for a machine that does other things too
 expect.set_options(timeout=PATIENCE)
@@ -35,9 +34,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="install Chromium to ru
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
-        path = shutil.which(CHROMIUM)
-        assert path, f"{CHROMIUM} is not installed"
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
 

@@ -12,6 +12,8 @@ import threading
 import time
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 
 import ipywidgets
@@ -20,6 +22,7 @@ import torch
 import traitlets
 from accelerate import cpu_offload
 from endurance import endure
+from jupyter_client.manager import start_new_kernel
 from PIL import Image
 
 import helpers
@@ -562,6 +565,84 @@ def test_a_file_with_a_scheduler_that_does_not_fit_changes_nothing(play, schedul
     upload(play, file.getvalue())
     assert message in play.state.message
     assert play.state.prompt == before
+
+
+# Colab, where updates reach the page only while the kernel is busy
+
+
+PLAY = """
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
+
+sys.modules["google.colab"] = module_from_spec(ModuleSpec("google.colab", None))
+import helpers
+
+pipeline = helpers.load_pipeline("tiny-portraits", device="cpu")
+play = helpers.playground(pipeline)
+play.state.num_inference_steps = 10
+print(play._view.buttons["generate"].comm.comm_id)
+"""
+
+
+def ask(client, kind, content):
+    """Send a message to a kernel, and return all that it publishes until it has answered."""
+    request = client.session.msg(kind, content)
+    client.shell_channel.send(request)
+    published = []
+    while True:
+        message = client.get_iopub_msg(timeout=120)
+        published.append(message)
+        if (message["parent_header"].get("msg_id"), message["content"].get("execution_state")) == (
+            request["header"]["msg_id"],
+            "idle",
+        ):
+            return published
+
+
+def run(client, code):
+    answers = ask(client, "execute_request", {"code": code, "silent": False})
+    assert not [one["content"] for one in answers if one["msg_type"] == "error"]
+    return answers
+
+
+def updates(messages):
+    return [str(one["content"]["data"]) for one in messages if one["msg_type"] == "comm_msg"]
+
+
+def test_on_colab_every_update_is_sent_while_the_kernel_is_busy(monkeypatch):
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
+    monkeypatch.setenv("PYTHONPATH", str(Path(helpers.__file__).parents[1]))
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        answers = run(client, PLAY)
+        (button,) = (one["content"]["text"] for one in answers if one["msg_type"] == "stream")
+        click = {"method": "custom", "content": {"event": "click"}}
+        busy = updates(ask(client, "comm_msg", {"comm_id": button.strip(), "data": click}))
+        late = updates(run(client, "play.wait()"))
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert any("Stop and everything else wait" in update for update in busy)
+    assert any("step 1 of 10" in update for update in busy)
+    assert any(">Done.<" in update for update in busy)
+    assert late == []
+
+
+def test_on_colab_an_interrupted_drawing_is_told_and_the_next_one_works(play, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    colab = module_from_spec(ModuleSpec("google.colab", None))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    with monkeypatch.context() as patch:
+        patch.setattr(player, "draw", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            play.generate()
+    assert play.state.message.startswith("Interrupted: that picture was not finished")
+    assert not play.state.running
+    draw(play)
+    assert len(play.results) == 1
 
 
 # All of it
