@@ -208,7 +208,7 @@ def test_the_first_cell_makes_colab_ready_and_is_silent(notebook):
 def test_prose_leads_through_the_code(notebook):
     kinds = "".join(cell.cell_type[0] for cell in notebook.cells)
     assert kinds[0] == kinds[-1] == "m"
-    assert "cccc" not in kinds
+    assert "ccccc" not in kinds
 
 
 def test_code_cells_are_short(notebook):
