@@ -16,6 +16,7 @@ from helpers.lessons.exercises.drawing import (
     settings_are,
 )
 from helpers.lessons.exercises.figures import (
+    THREE_KNIGHTS,
     cheapest_in_time,
     claimed_times,
     count_of_jobs,
@@ -36,6 +37,7 @@ from helpers.lessons.exercises.prompts import (
 )
 
 __all__ = [
+    "THREE_KNIGHTS",
     "POINT",
     "SAME",
     "cheapest_in_time",
