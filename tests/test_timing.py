@@ -112,7 +112,7 @@ def test_a_pipeline_is_measured_and_its_images_laid_out(pipeline):
     inputs = {"batch_size": 2, "num_inference_steps": 2}
     measurement = measure(lambda: pipeline(**get_inputs(**inputs)), warmup=0, repeats=1)
     assert measurement.seconds > 0
-    assert image_grid(measurement.images).size == (256, 128)
+    assert image_grid(measurement.images).size == (512, 256)
     again = pipeline(**get_inputs(**inputs)).images
     assert [a.tobytes() for a in again] == [b.tobytes() for b in measurement.images]
 
