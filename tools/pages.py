@@ -26,7 +26,7 @@ def read_linked(path: Path) -> NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = re.sub(r"\]\(([\w./]+)\.ipynb\)", r"](\1.html)", cell.source)
+            cell.source = re.sub(r"\]\(([\w./]+)\.ipynb([#)])", r"](\1.html\2", cell.source)
     return notebook
 
 

@@ -1,12 +1,16 @@
-"""Draw the README's pictures with the embedded model: a grid, and four portraits that form."""
+"""Make the README's pictures: a grid and four portraits that form, drawn by the embedded model, and
+for each notebook a small copy of one of its own pictures."""
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from helpers import get_inputs, image_grid, load_pipeline
 
@@ -23,6 +27,19 @@ PROMPTS = (
 )
 FORMING = PROMPTS[:4]
 WIDTH, COLOURS, SECONDS = 192, 96, 0.18  # of a picture, of the animation, a frame
+# The notebooks, each with the number of the picture that stands for it.
+SHOWN = {
+    "00_start_here": 1,
+    "01_how_a_picture_is_made": 5,
+    "02_speed": 5,
+    "03_memory": 3,
+    "04_quality": 0,
+    "05_faster": -1,
+    "06_choose_a_gpu": 2,
+    "07_many_pictures": 0,
+    "08_playground": 2,
+}
+SMALL = (240, 135)  # pixels
 
 
 @torch.no_grad()
@@ -46,8 +63,21 @@ def form(pipeline: Any) -> list[Image.Image]:
     return frames
 
 
+def pictures_of(path: Path) -> list[Image.Image]:
+    """All the pictures that a notebook has stored, in order."""
+    outputs = [
+        output["data"]
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", [])
+        if "data" in output
+    ]
+    kinds = ("image/jpeg", "image/png")
+    stored = [data[kind] for data in outputs for kind in kinds if kind in data]
+    return [Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB") for text in stored]
+
+
 def main() -> None:
-    """Write docs/grid.jpg and docs/forming.gif."""
+    """Write docs/grid.jpg, docs/forming.gif and docs/notebooks/."""
     pipeline = load_pipeline(device="cpu", scheduler="DPMSolverMultistepScheduler")
     images = pipeline(**get_inputs(len(PROMPTS), prompt=PROMPTS)).images
     image_grid(images, 2, 4).save(DOCS / "grid.jpg", quality=92)
@@ -55,6 +85,11 @@ def main() -> None:
     stay = [int(1000 * SECONDS)] * len(others) + [2500]  # milliseconds; the last one can be seen
     options = {"append_images": others, "duration": stay, "loop": 0, "optimize": True}
     first.save(DOCS / "forming.gif", save_all=True, **options)
+    (DOCS / "notebooks").mkdir(exist_ok=True)
+    for name, number in SHOWN.items():
+        picture = pictures_of(DOCS.parent / "notebooks" / f"{name}.ipynb")[number]
+        small = ImageOps.pad(picture, SMALL, Image.Resampling.LANCZOS, color="white")
+        small.save(DOCS / "notebooks" / f"{name}.jpg", quality=90)
 
 
 if __name__ == "__main__":

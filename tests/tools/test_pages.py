@@ -53,12 +53,17 @@ def test_every_notebook_has_a_page_that_says_what_its_pictures_show(path, html):
 
 
 def test_pages_lead_to_one_another(html):
-    for page in html.rglob("*.html"):
-        soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
-        links = [link["href"].split("#")[0] for link in soup.select("a[href]")]
-        for link in links:
-            if link and not re.match(r"\w+:", link):
-                assert (page.parent / unquote(link)).exists(), f"{page.name}: {link}"
+    pages = {
+        page.resolve(): BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        for page in html.rglob("*.html")
+    }
+    for page, soup in pages.items():
+        for link in soup.select("a[href]"):
+            name, _, place = unquote(link["href"]).partition("#")
+            if name and not re.match(r"\w+:", name):
+                target = (page.parent / name).resolve()
+                assert target in pages, f"{page.name}: {name}"
+                assert not place or pages[target].find(id=place), f"{page.name}: {place}"
     assert "00_start_here.html" in (html / "index.html").read_text()
 
 
