@@ -17,13 +17,16 @@ START = '<meta http-equiv="refresh" content="0; url=00_start_here.html">'
 
 
 def read_linked(path: Path) -> NotebookNode:
-    """Read a notebook, with its links to others made links to their pages.
+    """Read a notebook without what is for Colab alone, its links to others made links to pages.
 
     Example:
         >>> len(read_linked(ROOT / "notebooks/00_start_here.ipynb").cells) > 1
         True
     """
     notebook = nbformat.read(path, as_version=4)
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    colab = next(index for index, some in enumerate(tags) if "colab" in some)
+    del notebook.cells[colab - 1 : colab + 1]  # the cell, and the sentence that leads to it
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\(([\w./]+)\.ipynb([#)])", r"](\1.html\2", cell.source)
