@@ -62,7 +62,7 @@ def xy_grid(
         ...     return SimpleNamespace(images=[Image.new("RGB", (64, 64), prompt.split()[-1])])
         >>> steps = ("num_inference_steps", [5, 10, 20])
         >>> xy_grid(pipeline, steps, ("red", ["red", "blue"]), prompt="a wall in red").width
-        256
+        1024
     """
     x, y = _read_axis(x), _read_axis(y)
     _check_axes(pipeline, x, y, inputs)
