@@ -14,9 +14,9 @@ from helpers.grids import explain_black, image_distance, image_grid, show
 from helpers.inputs import cut_words, get_inputs, make_generators, unknown_words
 from helpers.judge import Judge, adherence, load_judge, read_attributes, wanted_attributes
 from helpers.lessons.plots import describe, plot_comparison
-from helpers.loading import load_pipeline, pick_device, pick_dtype
+from helpers.loading import checkpoint, load_pipeline, pick_device, pick_dtype
 from helpers.memory import PeakMemory, free_memory, largest_batch, peak_memory
-from helpers.models import MODELS, MODELS_FOLDER, Model, checkpoint
+from helpers.models import MODELS, MODELS_FOLDER, Model
 from helpers.pictures.settings import Settings, read_settings, save_image
 from helpers.pictures.xy_grid import xy_grid
 from helpers.sweeps.running import sweep

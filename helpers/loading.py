@@ -173,6 +173,19 @@ def pick_threads(pipeline: Pipeline) -> int:
     return 1 if parameters < SMALL else os.cpu_count() or 1
 
 
+def checkpoint(model: str) -> Path:
+    """What `from_pretrained` loads for a model: a folder, fetched first where it is on the Hub.
+
+    For a model of random weights, which has nothing to load, it is the embedded model's.
+
+    Example:
+        >>> checkpoint("sd15-shape").name
+        'tiny-portraits'
+    """
+    known = MODELS.get(model)
+    return find_folder("tiny-portraits" if known and known.random_weights else model)
+
+
 def quieten() -> None:
     """Silence what a reader cannot act on: bars in CI, and a notice about torchvision.
 

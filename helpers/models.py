@@ -104,22 +104,6 @@ MODELS: dict[str, Model] = {
     )
 }
 
-
-def checkpoint(model: str) -> str:
-    """What `from_pretrained` takes to load a model or a part of one: a folder, or an id on the Hub.
-
-    A model of random weights has nothing to load; the embedded model stands in for it.
-
-    Example:
-        >>> checkpoint("stable-diffusion-v1-5")
-        'stable-diffusion-v1-5/stable-diffusion-v1-5'
-    """
-    row = MODELS.get(model)
-    if row:
-        model = "tiny-portraits" if row.random_weights else row.id
-    return model if "/" in model else str(MODELS_FOLDER / model)
-
-
 # Gone from the Hub (diffusers issues 9428 and 12874), with the mirror that took each one's place.
 # They are refused without asking the Hub: an abandoned name can be taken by anybody.
 REMOVED: dict[str, str] = {
