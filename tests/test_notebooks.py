@@ -50,6 +50,11 @@ TERMS = {
     "03_memory": ["SDPA", "offload"],
     "05_faster": ["LoRA", "distillation"],
 }  # fmt: skip
+# Names of what takes or is given seconds: no output that they change may be compared.
+TIMED = {
+    "measure", "timed", "perf_counter", "seconds_per_image", "times_faster", "measure_machine",
+    "hours_of_sweep", "predicted_seconds", "pays_off_after",
+}  # fmt: skip
 EXPECTATIONS = 15  # sentences that say what to expect, in all the notebooks
 MEGABYTE = 1_000_000
 PICTURES = {"image/png", "image/jpeg"}
@@ -209,6 +214,15 @@ def test_prose_leads_through_the_code(notebook):
     kinds = "".join(cell.cell_type[0] for cell in notebook.cells)
     assert kinds[0] == kinds[-1] == "m"
     assert "ccccc" not in kinds
+
+
+def test_what_hangs_on_the_clock_is_not_compared(notebook):
+    for cell in code_cells(notebook):
+        named = {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(
+            ast.parse(cell.source))}  # fmt: skip
+        said = printed(cell)
+        if named & TIMED and said and not said.startswith("Not tried yet: "):
+            assert "nbval-ignore-output" in cell.metadata.get("tags", []), cell.source
 
 
 def test_code_cells_are_short(notebook):
