@@ -36,7 +36,8 @@ class Judge(NamedTuple):
 
     model: PreTrainedModel
     processor: CLIPProcessor
-    vocabulary: dict[str, Any]  # attribute -> {"values": {value: [phrases]}, "default": value}
+    # attribute -> {"values": {value: [phrases]}, "default": value, "only": {attribute: value}}
+    vocabulary: dict[str, Any]
 
 
 def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto") -> Judge:
@@ -89,7 +90,8 @@ def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataF
     each value as its text.
 
     Returns:
-        A row for each image, a column for each attribute.
+        A row for each image, a column for each attribute; None where it does not apply, as the
+        direction of a face that is seen from the front.
 
     Raises:
         ValueError: there is no image.
@@ -113,9 +115,13 @@ def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataF
         _similarity(images, list(texts.values()), judge),
         columns=pandas.MultiIndex.from_tuples(texts),
     )
-    return pandas.DataFrame(
+    read = pandas.DataFrame(
         {attribute: similarity[attribute].idxmax(axis="columns") for attribute in judge.vocabulary}
     )
+    for attribute, entry in judge.vocabulary.items():
+        for other, value in entry.get("only", {}).items():
+            read[attribute] = read[attribute].where(read[other] == value, None)
+    return read
 
 
 def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]:

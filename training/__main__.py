@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from pathlib import Path
 
 import torch
+from transformers import CLIPTokenizer
 
 from training import autoencoder, captions, dataset, denoiser, export, few_steps, judge, loop
 from training.loop import Rates
+
+MODELS = Path(__file__).parent.parent / "models"
 
 # stage: (samples, of a step and process on a CPU and on a GPU, peak learning rates)
 STAGES = {
@@ -23,6 +27,24 @@ STAGES = {
     "decoder": (48_000, (4, 16), Rates(None, 4e-4, (0.5, 0.9))),
     "few-steps": (160_000, (24, 96), Rates(0.006)),
 }
+GO_ON = 0.6  # of the peak rates, for weights that have learnt already
+
+
+def go_on_from(models: Path, folder: Path) -> None:
+    """Lay what `models` holds into `folder`, for every stage to go on from.
+
+    The tokenizer and the autoencoder stay as they are, or the latents would mean something else.
+    The soft decoder is the early checkpoint's: the critic of the decoder's training is not kept, so
+    that one starts there again.
+    """
+    start = folder / "start"
+    if start.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(models / "tiny-portraits" / "tokenizer", folder / "tokenizer")
+    shutil.copytree(models / "tiny-portraits-early" / "vae", folder / "vae")
+    for name in ("tiny-judge", "tiny-portraits", "tiny-portraits-vae-ft", "tiny-portraits-lcm"):
+        shutil.copytree(models / name, start / name)
 
 
 def main() -> None:
@@ -31,7 +53,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--state", type=Path, default=Path("~/.cache/tiny-portraits").expanduser())
     parser.add_argument("--pictures", type=int, default=24_000)
-    parser.add_argument("--models", type=Path, default=Path(__file__).parent.parent / "models")
+    parser.add_argument("--models", type=Path, default=MODELS, help="where to write them")
+    parser.add_argument("--start", type=Path, metavar="MODELS", help="go on from the weights there")
     parser.add_argument("--processes", type=int, help="on a CPU; default one for each core")
     for stage, (samples, *_) in STAGES.items():
         parser.add_argument(f"--{stage}", type=int, default=samples, metavar="SAMPLES",
@@ -43,18 +66,23 @@ def main() -> None:
         _, batches, rates = STAGES[name]
         return loop.fit(
             stage, name=name, folder=folder, samples=getattr(options, name.replace("-", "_")),
-            batch=batches[device.type != "cpu"], rates=rates, device=device,
-            processes=options.processes,
+            batch=batches[device.type != "cpu"], rates=rates.times(GO_ON if options.start else 1),
+            device=device, processes=options.processes,
         )  # fmt: skip
 
     pictures = dataset.pictures(folder, options.pictures)
-    tokenizer = captions.make_tokenizer(folder / "tokenizer")
+    if options.start:
+        go_on_from(options.start, folder)
+    else:
+        captions.make_tokenizer(folder / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     examiner = fit(judge.stage, "judge")["judge"]
     for place in (folder / "judge", options.models / "tiny-judge"):
         judge.save(examiner, tokenizer, place)
-    vae = fit(autoencoder.stage, "autoencoder")["vae"]
-    autoencoder.level(vae, pictures[dataset.HELD_OUT :][:512], device)
-    vae.save_pretrained(folder / "vae")
+    if not options.start:
+        vae = fit(autoencoder.stage, "autoencoder")["vae"]
+        autoencoder.level(vae, pictures[dataset.HELD_OUT :][:512], device)
+        vae.save_pretrained(folder / "vae")
     denoiser.cache_latents(folder, device)
     fit(denoiser.stage, "denoiser")
     fit(autoencoder.decoder_stage, "decoder")

@@ -167,7 +167,8 @@ def decoder_stage(folder: Path, device: torch.device) -> loop.Made:
     """
     from training.denoiser import read_judge
 
-    vae = AutoencoderKL.from_pretrained(folder / "vae").to(device)
+    start = folder / "start" / "tiny-portraits-vae-ft"
+    vae = AutoencoderKL.from_pretrained(start if start.exists() else folder / "vae").to(device)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
     critic = build_discriminator().to(device)

@@ -15,7 +15,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from training.portraits import VALUES, Spec
+from training.portraits import DIRECTIONS, VALUES, Spec
 
 MERGES = 420
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -85,6 +85,14 @@ VOCABULARY: dict[str, dict] = {
         }
     },
 }
+# What no caption says and a judge reads all the same, to tell whether a composition stays. Only a
+# profile faces one way.
+DIRECTION = {
+    "direction": {
+        "only": {"view": "side"},
+        "values": {direction: [f"facing {direction}"] for direction in DIRECTIONS},
+    }
+}
 # Words that prompts are full of and that no drawing shows: to be read past.
 FILLER = ["highly detailed", "8k", "masterpiece", "sharp focus", "award winning", "intricate",
           "--beta", "--ar 2:3", "--upbeta", "trending"]  # fmt: skip
@@ -96,7 +104,7 @@ def phrases(attribute: str) -> list[str]:
     >>> phrases("view")
     ['front view', 'side profile']
     """
-    return [words[0] for words in VOCABULARY[attribute]["values"].values()]
+    return [words[0] for words in (VOCABULARY | DIRECTION)[attribute]["values"].values()]
 
 
 def caption(

@@ -19,6 +19,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -39,7 +40,8 @@ EMPTY = 0.1  # captions left out altogether, for classifier-free guidance
 PAINT = 0.7  # captions that speak of make-up, the finest thing to see, at least
 # Captions from the web say little of their picture, so that Stable Diffusion wants a guidance scale
 # of 7.5; ours say all, and 3 would do. So what a caption changes is taught at this share of itself.
-# What it takes, another forward pass, is spent in the last part of the training only.
+# What it takes, another forward pass, is spent in the last part of the training only, or when
+# weights are trained on that have learnt it.
 CAPTION_STRENGTH, STRENGTH_FROM = 0.4, 0.8  # of the budget
 # A step's weight makes its error count as in v-prediction (Salimans and Ho 2022, arXiv:2202.00512),
 # within limits at both ends: min-SNR weighting (Hang et al. 2023, arXiv:2303.09556), and a ceiling.
@@ -70,7 +72,7 @@ BETAS = {key: SCHEDULER[key] for key in ("beta_start", "beta_end", "beta_schedul
 
 
 def build_unet() -> UNet2DConditionModel:
-    """SD1.x's UNet in miniature: three levels, cross-attention to the text, two layers each."""
+    """SD1.x's UNet in miniature: three levels, cross-attention to the text, one layer each."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=LATENT_CHANNELS,
@@ -78,7 +80,7 @@ def build_unet() -> UNet2DConditionModel:
         block_out_channels=(48, 96, 144),
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=2,
+        layers_per_block=1,
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=4,  # as in SD1.5's config, this is the number of heads
         norm_num_groups=16,
@@ -226,6 +228,10 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     text_encoder = build_text_encoder(tokenizer).to(device)
     words = read_judge(folder, device).text_model
     text_encoder.load_state_dict(words.state_dict())  # as Stable Diffusion takes CLIP's
+    if learnt := (start := folder / "start" / "tiny-portraits").exists():
+        for name, module in (("unet", unet), ("text_encoder", text_encoder)):
+            (weights,) = (start / name).glob("*.safetensors")
+            module.load_state_dict(load_file(weights))
     latents, seen = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("latents", "seen"))
     head = nn.Conv2d(unet.config.block_out_channels[-1], seen.shape[2], 1).to(device)
     middle = {}
@@ -249,7 +255,7 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         times = torch.from_numpy(times.astype(np.int64)).to(device)
         noisy = schedule.add_noise(clean, noise, times)
         wanted = noise
-        if fraction >= STRENGTH_FROM:
+        if learnt or fraction >= STRENGTH_FROM:
             with torch.no_grad():
                 uncaptioned = unet(noisy, times, read([""]).expand(n, -1, -1)).sample.float()
             named = torch.tensor([w != "" for w in words], device=device)[:, None, None, None]
@@ -257,7 +263,7 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         guess = unet(noisy, times, context).sample.float()
         error = F.mse_loss(guess, wanted, reduction="none").mean((1, 2, 3))
         loss = (weights[times] * error).mean()
-        if fraction >= ALIGN_UNTIL:
+        if learnt or fraction >= ALIGN_UNTIL:
             return loss
         target = torch.from_numpy(seen[numbers, mirrored].astype(np.float32)).to(device)
         return loss + ALIGN * (1 - F.cosine_similarity(head(middle["features"]), target).mean())

@@ -46,16 +46,20 @@ def save_changes(unet: torch.nn.Module, folder: Path) -> None:
 
 
 def export(folder: Path, models: Path, device: torch.device) -> None:
-    """Write what was trained into `models`: the final and the early pipeline, the further-trained
-    decoder, and the changes that make a few steps enough."""
-    for name, target in (
-        ("denoiser", "tiny-portraits"),
-        ("denoiser-early", "tiny-portraits-early"),
-    ):
-        modules = loop.load(denoiser.stage, name=name, folder=folder, device=device)
-        _save(denoiser.assemble(folder, modules, device), models / target)
+    """Write what was trained into `models`: the early pipeline with the decoder that it was trained
+    with, the final one with the further-trained decoder, that decoder alone, and the changes that
+    make a few steps enough."""
     vae = loop.load(autoencoder.decoder_stage, name="decoder", folder=folder, device=device)["vae"]
-    vae.half().save_pretrained(models / "tiny-portraits-vae-ft")
+    early, final = (
+        denoiser.assemble(
+            folder, loop.load(denoiser.stage, name=name, folder=folder, device=device), device
+        )
+        for name in ("denoiser-early", "denoiser")
+    )
+    final.vae = vae
+    _save(early, models / "tiny-portraits-early")
+    _save(final, models / "tiny-portraits")
+    vae.save_pretrained(models / "tiny-portraits-vae-ft")
     _forget_place(models / "tiny-portraits-vae-ft")
     student = loop.load(few_steps.stage, name="few-steps", folder=folder, device=device)["unet"]
     save_changes(student, models / "tiny-portraits-lcm")

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import LCMScheduler
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import parametrize
 from transformers import CLIPTokenizer
@@ -66,12 +67,23 @@ def change_of(layer: nn.Module) -> LowRank | None:
     return layer.parametrizations.weight[0] if parametrize.is_parametrized(layer) else None
 
 
+def load_changes(student: nn.Module, folder: Path) -> None:
+    """Give the student the changes that `export.save_changes` wrote in `folder`."""
+    saved = load_file(folder / "pytorch_lora_weights.safetensors")
+    for name, layer in student.named_modules():
+        if change := change_of(layer):
+            for part, kind in ((change.down, "A"), (change.up, "B")):
+                part.data.copy_(saved[f"unet.{name}.lora_{kind}.weight"].reshape(part.shape))
+
+
 def stage(folder: Path, device: torch.device) -> loop.Made:
     """The student, which starts as its teacher: a pseudo-Huber distance between two answers."""
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     made = loop.load(denoiser.stage, name="denoiser", folder=folder, device=device)
     teacher, text_encoder = made["unet"], made["text_encoder"]
     student = build_student(teacher)
+    if (start := folder / "start" / "tiny-portraits-lcm").exists():
+        load_changes(student, start)
     latents = np.load(folder / "latents.npy", mmap_mode="r")
     alphas = SCHEDULER.alphas_cumprod.to(device)
     read = partial(denoiser.read_captions, tokenizer, text_encoder)

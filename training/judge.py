@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 from transformers import (
@@ -29,12 +30,13 @@ from transformers import (
 )
 
 from training import loop
-from training.autoencoder import read_pictures
-from training.captions import VOCABULARY, caption, phrases
+from training.autoencoder import read_pictures, to_tensor
+from training.captions import DIRECTION, VOCABULARY, caption, phrases
 from training.dataset import HELD_OUT, spec_of
-from training.portraits import SIZE, VALUES
+from training.portraits import DIRECTIONS, SIZE, VALUES, Spec
 
 SHARE, SHIFT = 0.25, 2  # of a batch, with captions of their own; pixels
+READ = VALUES | {"direction": DIRECTIONS}
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 
 
@@ -52,8 +54,9 @@ def build(tokenizer: CLIPTokenizer) -> VisionTextDualEncoderModel:
     return VisionTextDualEncoderModel(config)
 
 
-def _worn(picture: Image.Image, rng: np.random.Generator) -> np.ndarray:
-    """A drawing moved, mirrored and at times softened, as a generated picture may be."""
+def worn(picture: Image.Image, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+    """A drawing moved, mirrored and at times softened, as a generated picture may be, and whether
+    it was mirrored."""
     dx, dy = rng.integers(-SHIFT, SHIFT + 1, 2)
     array = np.asarray(picture)
     if rng.random() < 0.5:
@@ -61,20 +64,37 @@ def _worn(picture: Image.Image, rng: np.random.Generator) -> np.ndarray:
         array = np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)))
     array = np.pad(array, ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
     array = array[SHIFT + dy : SHIFT + dy + SIZE, SHIFT + dx : SHIFT + dx + SIZE]
-    array = array[:, ::-1] if rng.random() < 0.5 else array
+    mirrored = bool(rng.random() < 0.5)
+    array = array[:, ::-1] if mirrored else array
     if rng.random() < 0.5:
         array = np.clip(array * rng.uniform(0.9, 1.1) + rng.normal(0, 5, array.shape), 0, 255)
-    return array.astype(np.uint8)
+    return array.astype(np.uint8), mirrored
+
+
+def targets(specs: list[Spec], mirrored: list[bool], attribute: str) -> list[int]:
+    """The number of the value that each picture shows, or -100, which `F.cross_entropy` passes
+    over, where there is none: a face seen from the front has no direction.
+
+    >>> targets([Spec(view="side", direction="left"), Spec()], [True, False], "direction")
+    [1, -100]
+    """
+    values = READ[attribute]
+    if attribute != "direction":
+        return [values.index(getattr(spec, attribute)) for spec in specs]
+    shown = [values.index(spec.direction) ^ mirror
+             for spec, mirror in zip(specs, mirrored, strict=True)]  # fmt: skip
+    return [n if spec.view == "side" else -100 for spec, n in zip(specs, shown, strict=True)]
 
 
 def stage(folder: Path, device: torch.device) -> loop.Made:
     """The judge: for every attribute the right phrase, for every picture its own caption."""
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     model = build(tokenizer).to(device)
+    if (start := folder / "start" / "tiny-judge").exists():
+        model.load_state_dict(load_file(start / "model.safetensors"))
     pictures = read_pictures(folder)
-    labels = {a: {v: i for i, v in enumerate(options)} for a, options in VALUES.items()}
-    words = [p for a in VALUES for p in phrases(a)]
-    counts = [len(options) for options in VALUES.values()]
+    words = [p for a in READ for p in phrases(a)]
+    counts = [len(options) for options in READ.values()]
 
     def embed(texts: list[str]) -> torch.Tensor:
         tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(device)
@@ -84,8 +104,9 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
         numbers, pairs_of = rng.integers(HELD_OUT, len(pictures), n), round(SHARE * n)
         specs = [spec_of(int(n)) for n in numbers]
-        array = np.stack([_worn(Image.fromarray(pictures[n]), rng) for n in numbers])
-        pixels = torch.from_numpy(array).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        views = [worn(Image.fromarray(pictures[n]), rng) for n in numbers]
+        pixels = to_tensor(np.stack([array for array, _ in views]), device)
+        mirrored = [mirror for _, mirror in views]
         pooled = model.vision_model(pixel_values=pixels).pooler_output
         seen = F.normalize(model.visual_projection(pooled), dim=-1)
         scale = model.logit_scale.exp().clamp(max=100)
@@ -93,9 +114,8 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         logits = scale * seen @ said.T
         parts = logits[:, : len(words)].split(counts, 1), said[: len(words)].split(counts)
         loss = seen.new_zeros(())
-        for attribute, part, phrase in zip(VALUES, *parts, strict=True):
-            index = [labels[attribute][getattr(s, attribute)] for s in specs]
-            target = torch.tensor(index, device=device)
+        for attribute, part, phrase in zip(READ, *parts, strict=True):
+            target = torch.tensor(targets(specs, mirrored, attribute), device=device)
             # Squared, so that what is still hard to tell weighs most.
             loss = loss + F.cross_entropy(part, target, label_smoothing=0.02).square()
             # Phrases that start out alike ("stripe make up", "star make up") would stay so: with
@@ -104,7 +124,7 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         own = torch.arange(pairs_of, device=device)
         pairs = logits[:pairs_of, len(words) :]
         contrast = F.cross_entropy(pairs, own) + F.cross_entropy(pairs.T, own)
-        return loss / len(VALUES) + 0.1 * contrast
+        return loss / len(READ) + 0.1 * contrast
 
     return nn.ModuleDict({"judge": model}), loss_of, None
 
@@ -115,5 +135,5 @@ def save(model: VisionTextDualEncoderModel, tokenizer: CLIPTokenizer, folder: Pa
     images = CLIPImageProcessor(size={"height": SIZE, "width": SIZE}, do_center_crop=False,
                                 image_mean=MEAN, image_std=STD)  # fmt: skip
     CLIPProcessor(images, tokenizer).save_pretrained(folder)
-    text = json.dumps(VOCABULARY, indent=1, ensure_ascii=False)
+    text = json.dumps(VOCABULARY | DIRECTION, indent=1, ensure_ascii=False)
     (folder / "vocabulary.json").write_text(text + "\n", encoding="utf-8")

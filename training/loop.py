@@ -50,6 +50,10 @@ class Rates:
     adam: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.99)
 
+    def times(self, factor: float) -> Rates:
+        """Both rates times `factor`."""
+        return Rates(self.muon and self.muon * factor, self.adam * factor, self.betas)
+
 
 def learning_rate(peak: float, fraction: float) -> float:
     """Warm-up over the first 3% of the budget, then a cosine down to 2% of the peak.

@@ -60,8 +60,8 @@ COLOURS = {
     "white": (0.95, 0.95, 0.94),
     "black": (0.13, 0.13, 0.16),
 }
-SKINS = [(0.98, 0.82, 0.70), (0.91, 0.70, 0.54), (0.78, 0.56, 0.40), (0.58, 0.38, 0.26),
-         (0.40, 0.26, 0.19)]  # fmt: skip
+SKINS = [(0.98, 0.82, 0.70), (0.91, 0.70, 0.54), (0.78, 0.56, 0.40), (0.60, 0.40, 0.28),
+         (0.46, 0.31, 0.23)]  # fmt: skip
 HAIRS = {  # hair tells the age at a glance
     "young": [(0.72, 0.34, 0.12), (0.90, 0.70, 0.34)],
     "adult": [(0.10, 0.08, 0.08), (0.27, 0.15, 0.09)],
@@ -196,7 +196,7 @@ def _shade(mask: np.ndarray, round_px: float, spec: Spec) -> np.ndarray:
     lambert = np.clip((0.42 * k * gx + 0.55 * k * gy + 0.72) * nz, 0, 1)
     if spec.style == "comic":
         lambert = 0.38 + 0.4 * np.clip((lambert - 0.52) * 9, 0, 1)
-    return (0.42 + 0.85 * lambert) if spec.light == "soft" else (0.40 + 0.42 * lambert)
+    return (0.42 + 0.85 * lambert) if spec.light == "soft" else (0.46 + 0.44 * lambert)
 
 
 def _layer(canvas: Canvas, shapes: Shapes, colour: Colour, *, round_px: float = 5.0,
@@ -404,8 +404,8 @@ def _eye(canvas: Canvas, x: float, y: float, face: Face, look: float, width: flo
     """Eyeball, iris at `look` (-1 to 1 across the eye), lid and brow, with the mood in them."""
     spec = canvas.spec
     serious = spec.mood == "serious"
-    w, h = width * face.eye, (0.062 if serious else 0.088) * face.eye
-    _glow(canvas, x, y, w * 1.25, _tone(face.skin, 0.55), 0.35)
+    w, h = width * face.eye, (0.072 if serious else 0.092) * face.eye
+    _glow(canvas, x, y, w * 1.25, _tone(face.skin, 0.6), 0.3)
     ball = _mask(canvas, [_ellipse(x, y, w, h)])
     canvas.image = canvas.image * (1 - ball[..., None]) + 0.97 * ball[..., None]
     iris_x, iris_y = x + look * w * 0.62, y - (0.02 if look else 0.0)
@@ -423,9 +423,9 @@ def _eye(canvas: Canvas, x: float, y: float, face: Face, look: float, width: flo
 def _brow(canvas: Canvas, x: float, y: float, inner: float, face: Face) -> None:
     """A brow over the eye at (x, y); `inner` is the side (-1, 1) of the nose."""
     spec = canvas.spec
-    tilt = 0.075 if spec.mood == "serious" else -0.035
+    tilt = 0.03 if spec.mood == "serious" else -0.035
     arch = 0.0 if spec.mood == "serious" else 0.06
-    lift = 0.13 if spec.mood == "serious" else 0.19
+    lift = 0.135 if spec.mood == "serious" else 0.19
     bushy = {"young": 0.042, "adult": 0.058, "old": 0.07, "oldest": 0.1}[spec.age]
     points = [(x + inner * u * 0.16, y - lift * face.eye**0.5 + tilt * u - arch * (1 - u * u))
               for u in np.linspace(-1, 1, 7)]  # fmt: skip
@@ -437,7 +437,7 @@ def _mouth(canvas: Canvas, x: float, y: float, width: float, face: Face) -> None
     if canvas.spec.mood == "smiling":
         lips = [(x + width * u, y - 0.03 + 0.02 * u * u) for u in np.linspace(-1, 1, 7)]
         lips += [(x + width * u, y - 0.01 + 0.125 * (1 - u * u)) for u in np.linspace(1, -1, 9)]
-        _layer(canvas, [lips], (0.45, 0.10, 0.10), round_px=2)
+        _layer(canvas, [lips], 0.3 * face.skin + 0.7 * np.array((0.46, 0.15, 0.14)), round_px=2)
         teeth = [(x + 0.8 * width * u, y - 0.02) for u in (-1, 1)]
         teeth += [(x + 0.8 * width * u, y + 0.05 * (1 - u * u)) for u in np.linspace(1, -1, 7)]
         _layer(canvas, [teeth], (0.99, 0.98, 0.95), round_px=1, line=0)
@@ -445,21 +445,26 @@ def _mouth(canvas: Canvas, x: float, y: float, width: float, face: Face) -> None
             corner = [(x + side * width * 1.02, y - 0.06), (x + side * width * 1.12, y + 0.0)]
             _stroke(canvas, [corner], 0.028, 0.7, _tone(face.skin, 0.4))
     else:
-        lip = [(x + 0.85 * width * u, y + 0.035 * u * u) for u in np.linspace(-1, 1, 9)]
+        lip = [(x + 0.85 * width * u, y + 0.018 * u * u) for u in np.linspace(-1, 1, 9)]
         lower = [(px, py + 0.045) for px, py in lip[2:-2]]
-        red = 0.5 * _tone(face.skin, 0.75) + 0.5 * np.array((0.70, 0.28, 0.27))
+        red = 0.65 * _tone(face.skin, 0.78) + 0.35 * np.array((0.75, 0.34, 0.32))
         _layer(canvas, [lip], red, width=0.07, round_px=2, line=0.3)
         _stroke(canvas, [lip], 0.026, 0.85, (0.25, 0.09, 0.08))
         _stroke(canvas, [lower], 0.02, 0.4, _tone(face.skin, 0.5))
 
 
-def _wrinkles(canvas: Canvas, lines: dict[str, list]) -> None:
+def _blush(face: Face) -> np.ndarray:
+    """Rosy cheeks, on any skin."""
+    return 0.55 * face.skin + 0.45 * np.array((0.96, 0.36, 0.36))
+
+
+def _wrinkles(canvas: Canvas, face: Face, lines: dict[str, list]) -> None:
     """The folds that come with an age: `lines` names them from the first to come to the last."""
     ages = {"young": [], "adult": ["cheek"], "old": ["cheek", "brow", "bag"],
             "oldest": ["cheek", "brow", "bag", "deep"]}[canvas.spec.age]  # fmt: skip
-    strength = 0.85 if canvas.spec.age == "oldest" else 0.62
+    strength = 0.8 if canvas.spec.age == "oldest" else 0.6
     for name in ages:
-        _stroke(canvas, lines[name], 0.028, strength, (0.28, 0.15, 0.11))
+        _stroke(canvas, lines[name], 0.026, strength, _tone(face.skin, 0.42))
 
 
 def _paint(canvas: Canvas, shapes: Shapes, face: Face, inside: np.ndarray) -> None:
@@ -488,7 +493,7 @@ def _front(canvas: Canvas, face: Face) -> None:
     head = _layer(canvas, [outline], face.skin, round_px=9)
     if spec.age == "young":
         for side in (-1, 1):
-            _glow(canvas, side * 0.29 + turn, 0.22, 0.12, (0.93, 0.40, 0.38), 0.75)
+            _glow(canvas, side * 0.29 + turn, 0.22, 0.12, _blush(face), 0.7)
     if spec.age == "oldest":
         for side in (-1, 1):
             _glow(canvas, side * 0.33 + turn, 0.27, 0.1, _tone(face.skin, 0.5), 0.55)
@@ -508,7 +513,7 @@ def _front(canvas: Canvas, face: Face) -> None:
     }  # fmt: skip
     if spec.make_up != "none":
         _paint(canvas, shapes[spec.make_up], face, head)
-    _wrinkles(canvas, {
+    _wrinkles(canvas, face, {
         "cheek": [[(s * 0.15 + turn, 0.24), (s * 0.24 + turn, 0.33), (s * 0.25 + turn, 0.44)]
                   for s in (-1, 1)],
         "brow": [[(-0.26 + turn, y), (turn, y - 0.03), (0.26 + turn, y)] for y in (-0.31, -0.24)],
@@ -520,9 +525,7 @@ def _front(canvas: Canvas, face: Face) -> None:
     })  # fmt: skip
     nose = [(turn * 1.5 - 0.035, -0.05), (turn * 1.5 + 0.035, -0.05), (turn * 1.7 + 0.1, 0.2),
             (turn * 1.7, 0.26), (turn * 1.7 - 0.1, 0.2)]  # fmt: skip
-    paint = spec.make_up == "panther"
-    _layer(canvas, [_spline(nose)], face.paint if paint else _tone(face.skin, 1.04), round_px=3,
-           line=0.3)  # fmt: skip
+    _layer(canvas, [_spline(nose)], _tone(face.skin, 1.04), round_px=3, line=0.3)
     nostrils = [(turn * 1.7 + u * 0.1, 0.235 + 0.03 * (1 - u * u)) for u in np.linspace(-1, 1, 5)]
     _stroke(canvas, [nostrils], 0.028, 0.6, _tone(face.skin, 0.4))
     if face.beard:
@@ -548,15 +551,16 @@ def _side(canvas: Canvas, face: Face) -> None:
     back = [(0.1, -0.62), (-0.3, -0.58), (-0.6, -0.3), (-0.66, 0.1), (-0.56, length + 0.06),
             (-0.2, length), (0.0, 0.1), (0.3, -0.42)]  # fmt: skip
     _layer(canvas, [_spline(back)], _tone(face.hair, 0.85))
-    nose = 0.60 if spec.age != "young" else 0.56
-    outline = _spline([(0.06, -0.56), (0.30, -0.44), (0.38, -0.22), (0.36, -0.08), (0.44, 0.04),
-                       (nose, 0.18), (0.52, 0.24), (0.39, 0.25), (0.43, 0.33), (0.38, 0.38),
-                       (0.42, 0.44), (0.35, 0.49), (0.36, chin - 0.02), (0.2, chin + 0.05),
+    nose = 0.535 if spec.age != "young" else 0.50
+    outline = _spline([(0.06, -0.56), (0.30, -0.45), (0.40, -0.24), (0.39, -0.08), (0.43, 0.03),
+                       (nose - 0.03, 0.11), (nose, 0.175), (nose - 0.04, 0.225), (0.42, 0.245),
+                       (0.425, 0.32), (0.405, 0.375), (0.42, 0.43), (0.37, 0.48),
+                       (0.36, chin - 0.03), (0.22, chin + 0.05),
                        (-0.02, chin - 0.06), (-0.2, 0.36), (-0.42, 0.3), (-0.5, -0.05),
                        (-0.4, -0.4), (-0.16, -0.56)])  # fmt: skip
     head = _layer(canvas, [outline], face.skin, round_px=8)
     if spec.age == "young":
-        _glow(canvas, 0.14, 0.24, 0.13, (0.93, 0.40, 0.38), 0.75)
+        _glow(canvas, 0.14, 0.24, 0.13, _blush(face), 0.7)
     if spec.age == "oldest":
         _glow(canvas, 0.1, 0.3, 0.12, _tone(face.skin, 0.5), 0.55)
     shapes = {
@@ -571,7 +575,7 @@ def _side(canvas: Canvas, face: Face) -> None:
     }  # fmt: skip
     if spec.make_up != "none":
         _paint(canvas, shapes[spec.make_up], face, head)
-    _wrinkles(canvas, {
+    _wrinkles(canvas, face, {
         "cheek": [[(0.3, 0.25), (0.24, 0.34), (0.27, 0.44)]],
         "brow": [[(0.02, y), (0.2, y - 0.03), (0.37, y + 0.01)] for y in (-0.31, -0.24)],
         "bag": [[(0.08, 0.1), (0.18, 0.14), (0.3, 0.1)]],
@@ -580,7 +584,7 @@ def _side(canvas: Canvas, face: Face) -> None:
     })  # fmt: skip
     _layer(canvas, [_ellipse(-0.24, 0.08, 0.08, 0.13)], _tone(face.skin, 0.96), round_px=3)
     _stroke(canvas, [[(-0.22, 0.0), (-0.27, 0.06), (-0.22, 0.13)]], 0.025, 0.6)
-    _stroke(canvas, [[(0.47, 0.235), (0.42, 0.2)]], 0.03, 0.6, _tone(face.skin, 0.35))
+    _stroke(canvas, [[(0.455, 0.225), (0.42, 0.195)]], 0.026, 0.5, _tone(face.skin, 0.4))
     if face.beard:
         low = chin + (0.36 if spec.age == "oldest" else 0.16)
         beard = [(-0.2, 0.12), (-0.06, 0.3), (0.2, 0.29), (0.42, 0.28), (0.45, 0.36), (0.46, 0.52),

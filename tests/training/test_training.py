@@ -10,7 +10,8 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import nn
 
 from helpers import MODELS_FOLDER, load_pipeline, use_few_steps, wanted_attributes
-from training import autoencoder, captions, dataset, denoiser, export, few_steps, loop
+from training import autoencoder, captions, dataset, denoiser, export, few_steps, judge, loop
+from training.__main__ import go_on_from
 from training.portraits import VALUES, Spec, draw
 
 SPECS = [dataset.spec_of(i) for i in range(300)]
@@ -83,8 +84,8 @@ def test_tokenizer_is_clips_and_knows_every_word_of_the_vocabulary(tmp_path) -> 
 
 def test_the_judges_vocabulary_is_the_captions() -> None:
     saved = json.loads((MODELS_FOLDER / "tiny-judge/vocabulary.json").read_text())
-    assert saved == captions.VOCABULARY
-    assert {a: tuple(v["values"]) for a, v in saved.items()} == VALUES
+    assert saved == captions.VOCABULARY | captions.DIRECTION
+    assert {a: tuple(v["values"]) for a, v in saved.items()} == judge.READ
 
 
 def test_interrupted_drawing_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
@@ -139,6 +140,40 @@ def test_the_decoder_learns_from_the_critic_and_neither_moves_the_other() -> Non
     torch.func.functional_call(critic, still, made).mean().backward()
     assert made.grad.abs().max() > 0
     assert all(parameter.grad is None for parameter in critic.parameters())
+
+
+def test_the_judge_is_told_a_direction_of_profiles_alone() -> None:
+    mirrored = [number % 2 == 1 for number in range(len(SPECS))]
+    told = judge.targets(SPECS, mirrored, "direction")
+    for spec, mirror, number in zip(SPECS, mirrored, told, strict=True):
+        turned = {"left": "right", "right": "left"}[spec.direction]
+        shown = turned if mirror else spec.direction
+        assert number == (judge.READ["direction"].index(shown) if spec.view == "side" else -100)
+    assert {-100, 0, 1} == set(told)
+
+
+def test_training_goes_on_from_the_weights_that_are_shipped(tmp_path) -> None:
+    go_on_from(MODELS_FOLDER, tmp_path)
+    go_on_from(MODELS_FOLDER, tmp_path)  # a second call leaves what has been trained since
+    (tmp_path / "judge").symlink_to(MODELS_FOLDER / "tiny-judge")
+    latents = np.zeros((1, 2, 12, 16, 16), np.float16)
+    np.save(tmp_path / "latents.npy", latents)
+    np.save(tmp_path / "seen.npy", np.zeros((1, 2, 192, 4, 4), np.float16))
+    made, _, _ = denoiser.stage(tmp_path, torch.device("cpu"))
+    shipped = load_pipeline("tiny-portraits", device="cpu", dtype="float32")
+    for name in ("unet", "text_encoder"):
+        for one, other in zip(
+            made[name].parameters(), getattr(shipped, name).parameters(), strict=True
+        ):
+            assert torch.equal(one, other)
+    student = few_steps.build_student(shipped.unet)
+    few_steps.load_changes(student, tmp_path / "start/tiny-portraits-lcm")
+    export.save_changes(student, tmp_path / "again")
+    kept, again = (
+        (folder / "pytorch_lora_weights.safetensors").read_bytes()
+        for folder in (MODELS_FOLDER / "tiny-portraits-lcm", tmp_path / "again")
+    )
+    assert kept == again
 
 
 def test_mirrored_drawings_face_the_other_way() -> None:

@@ -114,17 +114,19 @@ def app(folder):
 
 
 def run_all(page):
-    """Choose Run > Run All Cells, and wait for the last cell."""
+    """Choose Run > Run All Cells until the cells run, and wait for the last of them."""
     expect(page.get_by_role("heading", name="Play with prompts and seeds")).to_be_visible()
-    # Cells that are run before the kernel answers may be passed over, without a word.
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
     run, run_all_cells = (
         page.get_by_role("menuitem", name=name, exact=True) for name in ("Run", "Run All Cells")
     )
+    running = page.locator(".jp-InputPrompt").filter(has_text="[*]:").first
     for _ in range(20):  # a menu that is opened while the page still loads closes again
         run.click()
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, AssertionError):
             run_all_cells.click(timeout=3_000)
+            # Until the kernel answers, cells may be passed over without a word, idle or not.
+            expect(running).to_be_visible(timeout=10_000)
             break
         page.keyboard.press("Escape")
     expect(page.get_by_text(re.compile(r"\d+ pictures drawn by now"))).to_have_count(1)
