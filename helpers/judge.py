@@ -90,8 +90,8 @@ def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataF
     each value as its text.
 
     Returns:
-        A row for each image, a column for each attribute; None where it does not apply, as the
-        direction of a face that is seen from the front.
+        A row for each image, a column for each attribute; a missing value where it does not apply,
+        as the direction of a face that is seen from the front.
 
     Raises:
         ValueError: there is no image.
@@ -120,7 +120,7 @@ def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataF
     )
     for attribute, entry in judge.vocabulary.items():
         for other, value in entry.get("only", {}).items():
-            read[attribute] = read[attribute].where(read[other] == value, None)
+            read[attribute] = read[attribute].where(read[other] == value)
     return read
 
 

@@ -83,8 +83,9 @@ def main() -> None:
         vae = fit(autoencoder.stage, "autoencoder")["vae"]
         autoencoder.level(vae, pictures[dataset.HELD_OUT :][:512], device)
         vae.save_pretrained(folder / "vae")
-    denoiser.cache_latents(folder, device)
+    denoiser.cache(folder, device, align=not options.start)
     fit(denoiser.stage, "denoiser")
+    denoiser.draw_again(folder, device)
     fit(autoencoder.decoder_stage, "decoder")
     fit(few_steps.stage, "few-steps")
     export.export(folder, options.models, device)

@@ -163,7 +163,9 @@ def decoder_stage(folder: Path, device: torch.device) -> loop.Made:
 
     A squared error alone is smallest where the decoder blurs what it cannot know. So, as for the
     autoencoders of Stable Diffusion (Esser et al. 2021, arXiv:2012.09841), a second network learns
-    to tell its pictures from drawings, and the judge's eye says what matters in them.
+    to tell its pictures from drawings, and the judge's eye says what matters in them. Half of the
+    latents are as the denoiser leaves them (`denoiser.draw_again`), so that it learns to mend what
+    melts there.
     """
     from training.denoiser import read_judge
 
@@ -173,16 +175,19 @@ def decoder_stage(folder: Path, device: torch.device) -> loop.Made:
     vae.quant_conv.requires_grad_(False)
     critic = build_discriminator().to(device)
     eye = read_judge(folder, device).vision_model
-    pictures = read_pictures(folder)
+    pictures, again = read_pictures(folder), np.load(folder / "again.npy", mmap_mode="r")
 
     def look(images: torch.Tensor) -> list[torch.Tensor]:
         stages = eye(pixel_values=images, output_hidden_states=True).hidden_states[1:4]
         return [F.normalize(stage, dim=1) for stage in stages]
 
     def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
-        true = to_tensor(_batch(pictures, rng, n, whole=True), device)
+        redrawn = rng.integers(0, len(again), n // 2)
+        others = _batch(pictures, rng, n - n // 2, whole=True)
+        true = to_tensor(np.concatenate([pictures[HELD_OUT + redrawn], others]), device)
         with torch.no_grad():
-            latents = vae.encode(true).latent_dist.mean
+            left = torch.from_numpy(again[redrawn].astype(np.float32)).to(device)
+            latents = torch.cat([left, vae.encode(true[n // 2 :]).latent_dist.mean])
             noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32)).to(device)
             wanted = look(true)
         made = vae.decode(latents + NOISE * latents.std() * noise).sample

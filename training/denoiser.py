@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
+    DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     PNDMScheduler,
@@ -50,6 +52,8 @@ MIN_SNR, MAX_WEIGHT = 5.0, 200.0
 # alignment (Yu et al. 2024, arXiv:2410.06940), with the judge as the one who can see. It helps to
 # begin with; later it would cost fine detail.
 ALIGN, ALIGN_UNTIL = 0.5, 0.2  # of the budget
+# The decoder also learns from latents as the denoiser leaves them.
+AGAIN, AGAIN_FROM, GUIDANCE = 3_000, 200, 7.5  # drawings, step of 1,000
 TEXT_WIDTH = 128
 CONSTANT = 5.0  # times the noise, see `start_from_identity`
 
@@ -132,39 +136,45 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )  # fmt: skip
 
 
-def _encode(folder: Path, start: int, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
-    """The latents of one chunk of drawings and of their mirror images, (n, 2, 12, 16, 16), and
-    what the judge sees in them, (n, 2, 192, 4, 4)."""
+def _both(folder: Path, start: int, device: torch.device) -> Iterator[torch.Tensor]:
+    """One chunk of drawings and their mirror images, (2 n, 3, 128, 128), in parts."""
     if device.type == "cpu":
         torch.set_num_threads(1)
-    vae = AutoencoderKL.from_pretrained(folder / "vae").to(device)
-    eye = read_judge(folder, device).vision_model
     pixels = read_pictures(folder)[start : start + CHUNK]
-    latents, seen = [], []
-    with torch.no_grad():
-        for i in range(0, len(pixels), 16):
-            part = to_tensor(pixels[i : i + 16], device)
-            both = torch.stack([part, part.flip(-1)], 1).flatten(0, 1)
-            latents.append(vae.encode(both).latent_dist.mean.half().cpu())
-            seen.append(eye(pixel_values=both).last_hidden_state.half().cpu())
-    parts = (torch.cat(latents), torch.cat(seen))
-    return tuple(part.unflatten(0, (-1, 2)).numpy() for part in parts)
+    for i in range(0, len(pixels), 16):
+        part = to_tensor(pixels[i : i + 16], device)
+        both = torch.stack([part, part.flip(-1)], 1).flatten(0, 1)
+        yield both.contiguous(memory_format=torch.channels_last)
 
 
-def cache_latents(folder: Path, device: torch.device) -> None:
+@torch.no_grad()
+def _encode(folder: Path, start: int, device: torch.device) -> np.ndarray:
+    """The latents of one chunk of drawings and of their mirror images, (n, 2, 12, 16, 16)."""
+    vae = AutoencoderKL.from_pretrained(folder / "vae")
+    vae.to(device, memory_format=torch.channels_last)
+    latents = [vae.encode(p).latent_dist.mean.half().cpu() for p in _both(folder, start, device)]
+    return torch.cat(latents).unflatten(0, (-1, 2)).numpy()
+
+
+@torch.no_grad()
+def _look(folder: Path, start: int, device: torch.device) -> np.ndarray:
+    """What the judge sees in one chunk of drawings and their mirror images, (n, 2, 192, 4, 4)."""
+    eye = read_judge(folder, device).vision_model.to(memory_format=torch.channels_last)
+    seen = [eye(p).last_hidden_state.half().cpu() for p in _both(folder, start, device)]
+    return torch.cat(seen).unflatten(0, (-1, 2)).numpy()
+
+
+def cache(folder: Path, device: torch.device, align: bool = True) -> None:
     """Write the latents of all drawings and of their mirror images to `folder`/latents.npy, encoded
-    by every core, and to seen.npy what the judge sees in them, less its mean."""
-    path, starts = folder / "latents.npy", range(0, len(read_pictures(folder)), CHUNK)
-    if path.exists():
-        return
+    by every core, and, for `ALIGN`, what the judge sees in them to seen.npy."""
+    starts = range(0, len(read_pictures(folder)), CHUNK)
     workers = os.cpu_count() if device.type == "cpu" else 1
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(_encode, folder, start, device) for start in starts]
-        chunks = [job.result() for job in tqdm(jobs, "encoding", unit_scale=CHUNK)]
-    latents, seen = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
-    mean = seen.mean((0, 2, 3), dtype=np.float32, keepdims=True)
-    np.save(folder / "seen.npy", (seen - mean).astype(np.float16))
-    np.save(path, latents)
+    for name, work in (("latents", _encode), ("seen", _look))[: 1 + align]:
+        if (path := folder / f"{name}.npy").exists():
+            continue
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            jobs = [pool.submit(work, folder, start, device) for start in starts]
+            np.save(path, np.concatenate([job.result() for job in tqdm(jobs, name)]))
 
 
 def assemble(folder: Path, modules: nn.ModuleDict, device: torch.device) -> StableDiffusionPipeline:
@@ -220,6 +230,35 @@ def scaled_latents(
     return torch.from_numpy(SCALING * latents[numbers, mirrored].astype(np.float32)).to(device)
 
 
+@torch.no_grad()
+def draw_again(folder: Path, device: torch.device) -> None:
+    """Write to `folder`/again.npy the latents of AGAIN drawings as the denoiser leaves them, noised
+    to step AGAIN_FROM and drawn from there, (AGAIN, 12, 16, 16)."""
+    if (path := folder / "again.npy").exists():
+        return
+    modules = loop.load(stage, name="denoiser", folder=folder, device=device)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    read = partial(read_captions, tokenizer, modules["text_encoder"])
+    latents, schedule = np.load(folder / "latents.npy", mmap_mode="r"), DDIMScheduler(**BETAS)
+    rng, parts = np.random.default_rng(0), []
+    for start in tqdm(range(HELD_OUT, HELD_OUT + AGAIN, 16), "drawing again"):
+        numbers = np.arange(start, min(start + 16, HELD_OUT + AGAIN))
+        clean = scaled_latents(latents, numbers, np.zeros_like(numbers), device)
+        words = [caption(spec_of(int(n)), rng, keep=1.0) for n in numbers]
+        context = torch.cat([read([""]).expand(len(words), -1, -1), read(words)])
+        noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(device)
+        times = torch.arange(AGAIN_FROM, 0, -50)
+        noisy = schedule.add_noise(clean, noise, times[:1])
+        for time in times:
+            guess = modules["unet"](noisy.repeat(2, 1, 1, 1), time, context).sample
+            guess = torch.lerp(*guess.chunk(2), GUIDANCE)
+            alpha, before = schedule.alphas_cumprod[time], schedule.alphas_cumprod[time - 50]
+            clean = (noisy - (1 - alpha).sqrt() * guess) / alpha.sqrt()
+            noisy = before.sqrt() * clean + (1 - before).sqrt() * guess
+        parts.append((clean / SCALING).half().cpu())
+    np.save(path, torch.cat(parts).numpy())
+
+
 def stage(folder: Path, device: torch.device) -> loop.Made:
     """UNet and text encoder: a weighted squared error of the noise, as SD1.x predicts it."""
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
@@ -230,12 +269,15 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     text_encoder.load_state_dict(words.state_dict())  # as Stable Diffusion takes CLIP's
     if learnt := (start := folder / "start" / "tiny-portraits").exists():
         for name, module in (("unet", unet), ("text_encoder", text_encoder)):
-            (weights,) = (start / name).glob("*.safetensors")
-            module.load_state_dict(load_file(weights))
-    latents, seen = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("latents", "seen"))
-    head = nn.Conv2d(unet.config.block_out_channels[-1], seen.shape[2], 1).to(device)
-    middle = {}
-    unet.mid_block.register_forward_hook(lambda *call: middle.update(features=call[-1]))
+            (saved,) = (start / name).glob("*.safetensors")
+            module.load_state_dict(load_file(saved))
+    latents = np.load(folder / "latents.npy", mmap_mode="r")
+    if not learnt:
+        seen = np.load(folder / "seen.npy", mmap_mode="r")
+        usual = seen[:1000].mean((0, 1, 3, 4), dtype=np.float32)[:, None, None]
+        head = nn.Conv2d(unet.config.block_out_channels[-1], len(usual), 1).to(device)
+        middle = {}
+        unet.mid_block.register_forward_hook(lambda *call: middle.update(features=call[-1]))
     schedule = DDPMScheduler(**BETAS)
     snr = SCALING**2 * schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
     weights = ((snr.clamp(max=MIN_SNR) + 1) / snr).clamp(max=MAX_WEIGHT).to(device)
@@ -265,8 +307,10 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         loss = (weights[times] * error).mean()
         if learnt or fraction >= ALIGN_UNTIL:
             return loss
-        target = torch.from_numpy(seen[numbers, mirrored].astype(np.float32)).to(device)
+        target = torch.from_numpy(seen[numbers, mirrored] - usual).to(device)
         return loss + ALIGN * (1 - F.cosine_similarity(head(middle["features"]), target).mean())
 
-    modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder, "head": head})
+    modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
+    if not learnt:
+        modules["head"] = head
     return modules, loss_of, lambda: _preview(assemble(folder, modules, device))

@@ -48,16 +48,14 @@ def save_changes(unet: torch.nn.Module, folder: Path) -> None:
 def export(folder: Path, models: Path, device: torch.device) -> None:
     """Write what was trained into `models`: the early pipeline with the decoder that it was trained
     with, the final one with the further-trained decoder, that decoder alone, and the changes that
-    make a few steps enough."""
+    make a few steps enough. A training that went on from other weights has no early pipeline."""
     vae = loop.load(autoencoder.decoder_stage, name="decoder", folder=folder, device=device)["vae"]
-    early, final = (
-        denoiser.assemble(
-            folder, loop.load(denoiser.stage, name=name, folder=folder, device=device), device
-        )
-        for name in ("denoiser-early", "denoiser")
-    )
+    if not (folder / "start").exists():
+        modules = loop.load(denoiser.stage, name="denoiser-early", folder=folder, device=device)
+        _save(denoiser.assemble(folder, modules, device), models / "tiny-portraits-early")
+    modules = loop.load(denoiser.stage, name="denoiser", folder=folder, device=device)
+    final = denoiser.assemble(folder, modules, device)
     final.vae = vae
-    _save(early, models / "tiny-portraits-early")
     _save(final, models / "tiny-portraits")
     vae.save_pretrained(models / "tiny-portraits-vae-ft")
     _forget_place(models / "tiny-portraits-vae-ft")

@@ -26,7 +26,6 @@ from training.captions import caption
 from training.dataset import HELD_OUT, spec_of
 
 RANK = 48
-GUIDANCE = 7.5
 # LCM-LoRA compares points 20 of 1,000 apart, so what is known at the end of the road has 50 points
 # to pass, and that takes time. Here they are farther apart, and the teacher goes in strides.
 APART, STRIDES = 240, 2
@@ -104,7 +103,7 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         both = torch.cat([read([""]).expand_as(context), context])
         for _ in range(STRIDES):
             guess = teacher(noisy.repeat(2, 1, 1, 1), times.repeat(2), both).sample
-            guess = torch.lerp(*guess.chunk(2), GUIDANCE)
+            guess = torch.lerp(*guess.chunk(2), denoiser.GUIDANCE)
             clean, times = clean_of(noisy, guess, times), (times - APART // STRIDES).clamp(min=0)
             noisy = SCHEDULER.add_noise(clean, guess, times)
         return noisy

@@ -158,7 +158,6 @@ def test_training_goes_on_from_the_weights_that_are_shipped(tmp_path) -> None:
     (tmp_path / "judge").symlink_to(MODELS_FOLDER / "tiny-judge")
     latents = np.zeros((1, 2, 12, 16, 16), np.float16)
     np.save(tmp_path / "latents.npy", latents)
-    np.save(tmp_path / "seen.npy", np.zeros((1, 2, 192, 4, 4), np.float16))
     made, _, _ = denoiser.stage(tmp_path, torch.device("cpu"))
     shipped = load_pipeline("tiny-portraits", device="cpu", dtype="float32")
     for name in ("unet", "text_encoder"):
