@@ -75,7 +75,7 @@ benchmark: $(INSTALLED) ## Measure this machine with the notebooks, into results
 gpu-day: $(INSTALLED) ## Hold the forecasts against a GPU, into results/gpu_day (ARGS="--parts seconds memory")
 	@$(BIN)/python -m tools.gpu_day $(ARGS)
 
-model: $(INSTALLED) ## Train the embedded models from nothing (ARGS="--device cuda" and more)
+model: $(INSTALLED) ## Train the embedded models from nothing (ARGS="--start models": from these)
 	@$(BIN)/python -m training $(ARGS)
 
 evaluate: $(INSTALLED) ## Measure the embedded models and write their model card
