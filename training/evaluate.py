@@ -1,7 +1,9 @@
 """`make evaluate`: measure the embedded models, write models/tiny-portraits/README.md, their card.
 
-The judge is examined first, on drawings it has not seen; only then does it read what the model
-draws. Every figure of the card comes from this run.
+Two readers say what a picture shows: the judge, which took part in the training, and the examiner,
+which did not. Both are examined themselves, on drawings they have not seen, and both read whatever
+the models draw; how like drawings it looks, no network says. Every figure of the card comes from
+this run.
 """
 
 from __future__ import annotations
@@ -9,11 +11,12 @@ from __future__ import annotations
 import argparse
 import platform
 import subprocess
-import sys
-import tempfile
 import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import diffusers
 import numpy as np
@@ -27,58 +30,46 @@ from tqdm.auto import tqdm
 from helpers import (
     MODELS,
     MODELS_FOLDER,
-    Judge,
-    adherence,
     load_judge,
     load_pipeline,
     make_generators,
     read_attributes,
     use_few_steps,
     use_scheduler,
+    wanted_attributes,
 )
-from training import autoencoder, captions, dataset
+from training import autoencoder, captions, card, dataset, examiner
 from training.portraits import VALUES
+from training.texture import edge_strength, sliced_wasserstein
+
+Reader = Callable[[Sequence[Image.Image]], pd.DataFrame]  # as `helpers.read_attributes` returns it
 
 NEW = 10_000_000  # numbers of specifications that no dataset reaches
 BATCH = 8
-BEST = "DPM-Solver++ 20"
+SOLVER = "DPMSolverMultistepScheduler"
 COMPARED = 128  # prompts that the other schedulers draw too
+FOUR_STEPS = {"num_inference_steps": 4, "guidance_scale": 1}
 TAIL = (
     ", tribal panther make up, blue on red, side profile, looking away, serious eyes"
     " 50mm portrait photography, hard rim lighting photography--beta --ar 2:3  --beta --upbeta"
 )
 AGES = {"oldest": "the oldest", "old": "a old", "adult": "a", "young": "a young"}
+COMPOSITION = ["view", "direction", "figure", "background", "make_up"]  # what an age leaves alone
+
+
+# --- what is drawn ------------------------------------------------------------------------------
 
 
 def draw_prompts(
-    pipeline: DiffusionPipeline, prompts: list[str], seeds: list[int], **settings: object
-) -> list[Image.Image]:
-    """One picture a prompt and seed, drawn in batches."""
+    pipeline: DiffusionPipeline, prompts: list[str], seeds: Sequence[int], **settings: object
+) -> list:
+    """One picture a prompt and seed, or its latents, drawn in batches."""
     images = []
     for start in tqdm(range(0, len(prompts), BATCH), "drawing", leave=False):
         part = slice(start, start + BATCH)
         generator = make_generators(seeds[part])
         images += pipeline(prompts[part], generator=generator, **settings).images
     return images
-
-
-def psnr(vae: AutoencoderKL, pictures: np.ndarray) -> float:
-    """Mean peak signal-to-noise ratio (dB) of reconstructions of `pictures`, (N, H, W, 3) uint8."""
-    ratios = []
-    with torch.no_grad():
-        for start in range(0, len(pictures), 16):
-            true = autoencoder.to_tensor(pictures[start : start + 16], vae.device)
-            made = vae.decode(vae.encode(true).latent_dist.mean).sample.clamp(-1, 1)
-            error = (made - true).square().mean((1, 2, 3)) / 4
-            ratios += (-10 * error.log10()).tolist()
-    return float(np.mean(ratios))
-
-
-def judge_accuracy(judge: Judge, pictures: np.ndarray) -> pd.Series:
-    """Share of drawings whose value the judge reads right, by attribute."""
-    read = read_attributes([Image.fromarray(p) for p in pictures], judge)
-    true = pd.DataFrame([vars(dataset.spec_of(i)) for i in range(len(pictures))])
-    return (read == true[read.columns]).mean()
 
 
 def unseen_prompts(count: int) -> list[str]:
@@ -90,40 +81,96 @@ def unseen_prompts(count: int) -> list[str]:
     return prompts
 
 
-def ages(pipeline: DiffusionPipeline, judge: Judge, seeds: int, **settings: object) -> dict:
-    """Lesson L15 over many seeds: are the four ages right, and does the rest stay?"""
-    prompts = [f"portrait photo of {age} warrior chief{TAIL}" for age in AGES.values()]
-    right, same = [], []
-    for seed in range(seeds):
-        images = draw_prompts(pipeline, prompts, [seed] * 4, **settings)
-        read = read_attributes(images, judge)
-        right.append(list(read["age"]) == list(AGES))
-        rest = read[["view", "figure", "background", "make_up"]]
-        same.append(rest.nunique().max() == 1)
-    return {"ages right": np.mean(right), "rest the same": np.mean(same)}
+def own_captions(count: int) -> list[str]:
+    """Captions that name every attribute of the first `count` drawings."""
+    rng = np.random.default_rng(0)  # chooses among clauses, and all of them are wanted
+    return [captions.full_caption(dataset.spec_of(i), rng, len(VALUES))[0] for i in range(count)]
 
 
-def diversity(pipeline: DiffusionPipeline, judge: Judge, **settings: object) -> pd.DataFrame:
-    """How far 64 pictures of one short prompt are from an even spread, attribute by attribute.
+def to_images(pictures: np.ndarray) -> list[Image.Image]:
+    """Pictures of an array (N, H, W, 3) uint8."""
+    return [Image.fromarray(picture) for picture in pictures]
+
+
+@torch.no_grad()
+def decode(vae: AutoencoderKL, latents: Sequence[torch.Tensor]) -> list[Image.Image]:
+    """Pictures of the latents that a pipeline leaves, each (C, h, w)."""
+    images = []
+    for start in range(0, len(latents), BATCH):
+        some = torch.stack(list(latents[start : start + BATCH])) / vae.config.scaling_factor
+        images += to_images(autoencoder.to_pictures(vae.decode(some).sample))
+    return images
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, pictures: np.ndarray) -> list[torch.Tensor]:
+    """What `decode` takes, of pictures (N, H, W, 3) uint8."""
+    latents = []
+    for start in range(0, len(pictures), BATCH):
+        some = autoencoder.to_tensor(pictures[start : start + BATCH], vae.device)
+        latents += list(vae.encode(some).latent_dist.mean * vae.config.scaling_factor)
+    return latents
+
+
+# --- what is measured ---------------------------------------------------------------------------
+
+
+def textures(sets: dict[str, list[Image.Image]], drawings: np.ndarray) -> pd.DataFrame:
+    """How far each set is from `drawings`, as many, on each level, and its edges over theirs."""
+    place = torch.device("cpu")
+    true = autoencoder.to_tensor(drawings, place)
+    rows = {}
+    for name, images in sets.items():
+        made = autoencoder.to_tensor(np.stack([np.asarray(i) for i in images]), place)
+        edges = edge_strength(made) / edge_strength(true)
+        rows[name] = sliced_wasserstein(made, true) | {"edges": edges}
+    return pd.DataFrame(rows).T
+
+
+def accuracy(read: pd.DataFrame) -> pd.Series:
+    """Share of the first drawings that were read right, by attribute; a direction counts where a
+    face looks to the side."""
+    true = pd.DataFrame([vars(dataset.spec_of(i)) for i in range(len(read))])
+    true["direction"] = true["direction"].where(true["view"] == "side")
+    right = (read == true[read.columns]).astype("boolean")
+    return right.where(true[read.columns].notna()).mean()
+
+
+def followed(read: pd.DataFrame, prompts: list[str]) -> pd.DataFrame:
+    """Which attributes came out as each prompt wanted them, NA where it leaves one open."""
+    wanted = [wanted_attributes(prompt, captions.VOCABULARY) for prompt in prompts]
+    table = pd.DataFrame(wanted, columns=list(VALUES))
+    return (read[table.columns] == table).astype("boolean").where(table.notna())
+
+
+def ages_of(read: pd.DataFrame) -> dict[str, float]:
+    """Of rows that are `AGES` for one seed after the other: the share of seeds with all four right,
+    and of those whose composition the age has not changed."""
+    seed = np.arange(len(read)) // len(AGES)
+    right = read["age"] == list(AGES) * (len(read) // len(AGES))
+    values = read[COMPOSITION].groupby(seed).nunique(dropna=False)
+    return {"right": right.groupby(seed).all().mean(), "kept": (values == 1).all(axis=1).mean()}
+
+
+def spread_of(read: pd.DataFrame) -> pd.DataFrame:
+    """How far pictures of one short prompt are from an even spread, attribute by attribute.
 
     The distance is the total variation, 0 for even and near 1 for always the same; beside it that
-    of 64 drawings, which are spread by chance alone.
+    of as many drawings, which are spread by chance alone.
     """
-    prompt = "portrait of a warrior chief"
-    images = draw_prompts(pipeline, [prompt] * 64, list(range(64)), **settings)
-    drawn = pd.DataFrame([vars(dataset.spec_of(i)) for i in range(64)])
+    drawn = pd.DataFrame([vars(dataset.spec_of(i)) for i in range(len(read))])
     rows = {}
     for attribute, values in VALUES.items():
         if attribute not in ("subject", "age"):
             spread = [
                 sample[attribute].value_counts(normalize=True).reindex(values, fill_value=0)
-                for sample in (read_attributes(images, judge), drawn)
+                for sample in (read, drawn)
             ]
             rows[attribute] = [0.5 * (s - 1 / len(values)).abs().sum() for s in spread]
-    return pd.DataFrame(rows, index=["the model", "64 drawings"]).T
+    return pd.DataFrame(rows, index=["the model", f"{len(read)} drawings"]).T
 
 
-def exactness(pipeline: DiffusionPipeline, **settings: object) -> dict:
+def exactness(pipeline: DiffusionPipeline, **settings: object) -> dict[str, int]:
     """Is a seed the same picture again, and in a batch? The largest difference, of 255."""
 
     def one(seeds: list[int]) -> list[np.ndarray]:
@@ -148,192 +195,147 @@ def seconds(pipeline: DiffusionPipeline, **settings: object) -> float:
     return median(runs[1:])
 
 
-def few_steps_figures(prompts: list[str], judge: Judge) -> list[tuple[str, str, str]]:
-    """Rows of the card for the weights with which few steps are enough: adherence and seconds."""
-    pipeline = use_few_steps(load_pipeline(), MODELS["tiny-portraits"].few_steps)
-    pipeline.set_progress_bar_config(disable=True)
-    seeds, shares, times = list(range(len(prompts))), [], []
-    for steps in (4, 2, 1):
-        settings = {"num_inference_steps": steps, "guidance_scale": 1}
-        images = draw_prompts(pipeline, prompts, seeds, **settings)
-        shares.append(f"{100 * adherence(images, prompts, judge).stack().mean():.1f}")
-        times.append(f"{seconds(pipeline, **settings):.2f} s")
-    weights = "`models/tiny-portraits-lcm`, 4, 2 and 1 steps"
-    return [
-        (f"{weights}: adherence, mean", ", ".join(shares), "at most 2 below 20 steps"),
-        (f"{weights}: one picture", ", ".join(times), "0.15 s"),
-    ]
+def total_bytes(files: Iterable[Path]) -> int:
+    """Size of those files that are there."""
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def cold_start() -> float:
-    """Seconds from a new `python` to its first picture on disk."""
-    with tempfile.TemporaryDirectory() as folder:
-        code = (
-            "from diffusers import DiffusionPipeline as D; "
-            f"p = D.from_pretrained({str(MODELS_FOLDER / 'tiny-portraits')!r}, "
-            "use_safetensors=True); p('portrait photo of a old warrior chief')"
-            f".images[0].save({str(Path(folder) / 'first.png')!r})"
-        )
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        return time.perf_counter() - start
+def committed() -> list[Path]:
+    """All files of the repository that Git knows."""
+    root = MODELS_FOLDER.parent
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=root, check=True, capture_output=True, text=True
+    )
+    return [root / name for name in listed.stdout.split("\0") if name]
 
 
-def megabytes(folder: Path) -> float:
-    """Size of all files in a folder, in units of 10^6 bytes."""
-    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
+# --- all of it ----------------------------------------------------------------------------------
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A Markdown table with the index as its first column.
+class Pipelines(NamedTuple):
+    """What is measured: the final model, the early checkpoint, the final model in few steps."""
 
-    >>> print(markdown(pd.DataFrame({"share": [0.5]}, index=["age"])))
-    | | share |
-    |---|---|
-    | age | 0.5 |
-    """
-    rows = [["", *table.columns], *([str(v) for v in row] for row in table.itertuples())]
-    lines = ["| " + " | ".join(row).strip() + " |" for row in rows]
-    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
+    final: DiffusionPipeline
+    early: DiffusionPipeline
+    few: DiffusionPipeline
 
 
-CARD = """---
-license: apache-2.0
-library_name: diffusers
-pipeline_tag: text-to-image
----
+def load() -> Pipelines:
+    """The pipelines, silent; where steps are many, DPM-Solver++ takes them."""
+    model = MODELS["tiny-portraits"]
+    final, early = (load_pipeline(name, scheduler=SOLVER) for name in (model.name, model.earlier))
+    loaded = Pipelines(final, early, use_few_steps(load_pipeline(model.name), model.few_steps))
+    for pipeline in loaded:
+        pipeline.set_progress_bar_config(disable=True)
+    return loaded
 
-# tiny-portraits
 
-A complete miniature of Stable Diffusion 1.x (CLIP tokenizer and text encoder, AutoencoderKL,
-UNet2DConditionModel, PNDMScheduler with SD1.5's own settings) that draws portraits of invented
-storybook characters, 128x128 pixels, in about a second on two CPU cores. Stock diffusers loads it:
+def texture_sets(
+    pipelines: Pipelines, drawings: np.ndarray, count: int, **settings: object
+) -> dict[str, list[Image.Image]]:
+    """The sets to be held against the first `count` drawings."""
+    final, early, few = pipelines
+    crisp = AutoencoderKL.from_pretrained(MODELS_FOLDER / MODELS["tiny-portraits"].vae)
+    own, seeds, full = drawings[:count], range(count), own_captions(count)
+    latents = draw_prompts(early, full, seeds, output_type="latent", **settings)
+    return {
+        card.AGAIN: to_images(drawings[count : 2 * count]),
+        card.SHIPPED: decode(final.vae, encode(final.vae, own)),
+        card.SOFT: decode(early.vae, encode(early.vae, own)),
+        card.DRAWN: draw_prompts(final, full, seeds, **settings),
+        card.DRAWN_FOUR: draw_prompts(few, full, seeds, **FOUR_STEPS),
+        card.DRAWN_EARLY: decode(early.vae, latents),
+        card.EARLY_CRISP: decode(crisp.to(early.device), latents),
+    }
 
-```python
-from diffusers import DiffusionPipeline
 
-pipeline = DiffusionPipeline.from_pretrained("models/tiny-portraits", use_safetensors=True)
-```
+def unseen_sets(
+    pipelines: Pipelines, prompts: list[str], scale: dict[str, float]
+) -> dict[str, list[Image.Image]]:
+    """What is drawn from unseen prompts; by PNDM, whose steps are many, from the first of them."""
+    final, _, few = pipelines
+    sets = {card.FOUR: draw_prompts(few, prompts, range(len(prompts)), **FOUR_STEPS)}
+    for name, scheduler, steps, some in (
+        (card.PNDM_50, "PNDMScheduler", 50, prompts[:COMPARED]),
+        (card.PNDM_10, "PNDMScheduler", 10, prompts[:COMPARED]),
+        (card.UNSEEN, SOLVER, 20, prompts),  # last, so that the pipeline keeps this scheduler
+    ):
+        use_scheduler(final, scheduler)
+        seeds = range(len(some))
+        sets[name] = draw_prompts(final, some, seeds, num_inference_steps=steps, **scale)
+    return sets
 
-It was trained from nothing on {pictures} drawings made by `training/portraits.py`;
-no photograph, no artist's work and no other model went into it. It knows what they show, no more:
-{subjects}; young, grown, old and oldest; ten colours of figure and background; front and side;
-and the phrases of `models/tiny-judge/vocabulary.json`. Other words are read past or misread.
-Licence: Apache-2.0, the weights included.
 
-| part | parameters |
-|---|---|
-{parts}
+def aged(pipeline: DiffusionPipeline, seeds: int, **settings: object) -> list[Image.Image]:
+    """Lesson L15 over many seeds: for each seed the four `AGES`."""
+    prompts = [f"portrait photo of {age} warrior chief{TAIL}" for age in AGES.values()] * seeds
+    each = [seed for seed in range(seeds) for _ in AGES]
+    return draw_prompts(pipeline, prompts, each, num_inference_steps=25, **settings)
 
-On disk {size:.1f} MB; all of `models/` {all_size:.1f} MB. UNet and autoencoder rest in float16.
 
-## Figures
-
-Measured by `make evaluate` on {machine}, torch {torch}, diffusers {diffusers}. Percentages unless
-a unit is given. Adherence is what the judge (`models/tiny-judge`) reads; its own accuracy is the
-first column of the table below.
-
-| what | figure | bar |
-|---|---|---|
-{rows}
-
-### The judge on {held_out} unseen drawings, and adherence by attribute
-
-{attributes}
-
-{count} unseen prompts of 4 to 11 attributes, the first {compared} of them for PNDM; guidance scale
-{scale}.
-
-### Spread of the open attributes
-
-64 seeds of "portrait of a warrior chief": total variation distance from an even spread.
-
-{spread}
-"""
+def measure(
+    drawings: np.ndarray, readers: dict[str, Reader], options: argparse.Namespace
+) -> card.Figures:
+    """Draw every set of pictures once, and have all of it measured and read."""
+    scale = {"guidance_scale": options.guidance_scale}
+    twenty = {"num_inference_steps": 20, **scale}
+    pipelines, prompts = load(), unseen_prompts(options.prompts)
+    final, full = pipelines.final, own_captions(options.drawings)
+    texture = texture_sets(pipelines, drawings, options.drawings, **twenty)
+    drawn = unseen_sets(pipelines, prompts, scale)
+    asked = {name: (images, prompts[: len(images)]) for name, images in drawn.items()}
+    asked[card.FINAL] = (texture[card.DRAWN], full)
+    asked[card.EARLY] = (texture[card.DRAWN_EARLY], full)
+    ages = aged(final, options.seeds, **scale)
+    chief = draw_prompts(final, ["portrait of a warrior chief"] * 64, range(64), **twenty)
+    parts = {name: getattr(final, name) for name in ("unet", "vae", "text_encoder")}
+    return card.Figures(
+        textures=textures(texture, drawings[: options.drawings]),
+        accuracy=pd.DataFrame({who: accuracy(read(to_images(drawings)))
+                               for who, read in readers.items()}),
+        right={name: {who: followed(read(images), wanted) for who, read in readers.items()}
+               for name, (images, wanted) in asked.items()},
+        ages={who: ages_of(read(ages)) for who, read in readers.items()},
+        seeds=options.seeds, spread=spread_of(readers["judge"](chief)),
+        differences=exactness(final, **twenty), seconds=seconds(final, **twenty),
+        parts={name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
+        size=total_bytes(MODELS_FOLDER.glob("tiny-portraits/**/*")) / 1e6,
+        tree=total_bytes(committed()) / 2**20,
+    )  # fmt: skip
 
 
 def main() -> None:
-    """Measure, write the card and the pictures in docs/, print the card."""
+    """Measure, write the card and the drawings in docs/, print the card."""
     parser = argparse.ArgumentParser("python -m training.evaluate", description=__doc__)
     parser.add_argument("--state", type=Path, default=Path("~/.cache/tiny-portraits").expanduser())
     parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument("--drawings", type=int, default=192, help="that textures are held against")
     parser.add_argument("--seeds", type=int, default=32, help="of lesson L15")
     parser.add_argument("--guidance-scale", type=float, default=7.5)
     options = parser.parse_args()
-    scale = {"guidance_scale": options.guidance_scale}
-    pictures = dataset.pictures(options.state / "held-out", dataset.HELD_OUT)[: dataset.HELD_OUT]
-    judge, pipeline = load_judge(), load_pipeline()
-    pipeline.set_progress_bar_config(disable=True)
-    accuracy = judge_accuracy(judge, pictures)
-
-    prompts = unseen_prompts(options.prompts)
-    seeds = list(range(len(prompts)))
-    roads = {BEST: ("DPMSolverMultistepScheduler", 20),
-             "PNDM 50": ("PNDMScheduler", 50), "PNDM 10": ("PNDMScheduler", 10)}  # fmt: skip
-    found = {}
-    for name, (scheduler, steps) in roads.items():
-        use_scheduler(pipeline, scheduler)
-        some = prompts if name == BEST else prompts[:COMPARED]
-        images = draw_prompts(pipeline, some, seeds, num_inference_steps=steps, **scale)
-        found[name] = adherence(images, some, judge)
-    mean = 100 * found[BEST].stack().mean()
-    alike = [100 * right[:COMPARED].stack().mean() for right in found.values()]
-
-    use_scheduler(pipeline, "DPMSolverMultistepScheduler")
-    settings = {"num_inference_steps": 20, **scale}
-    four = ages(pipeline, judge, options.seeds, **settings | {"num_inference_steps": 25})
-    spread = diversity(pipeline, judge, **settings)
-    exact = exactness(pipeline, **settings)
-    own = pipeline.vae
-    further = AutoencoderKL.from_pretrained(MODELS_FOLDER / "tiny-portraits-vae-ft")
-    decibels = [psnr(vae, pictures[:500]) for vae in (own, further)]
-    twenty = seconds(pipeline, num_inference_steps=20)
-    fifty = seconds(use_scheduler(pipeline, "PNDMScheduler"), num_inference_steps=50)
-    few = few_steps_figures(prompts, judge)
-    columns = {"judge": accuracy} | {name: right.mean() for name, right in found.items()}
-    table = pd.DataFrame(columns).astype(float)
-    best = table[BEST]
-    lowest = best.idxmin()
-    rows = [
-        ("judge, lowest accuracy of an attribute",
-         f"{100 * accuracy.min():.1f} ({accuracy.idxmin()})", "97"),
-        ("autoencoder on held-out drawings", f"{decibels[0]:.2f} dB", "28 dB"),
-        ("the same with the further-trained decoder", f"{decibels[1]:.2f} dB",
-         "30 dB, and 1.5 dB more than its own"),
-        ("adherence, mean", f"{mean:.1f}", "95"),
-        ("adherence, lowest attribute", f"{100 * best[lowest]:.1f} ({lowest})", "90"),
-        (f"the first {COMPARED} prompts: DPM-Solver++ 20, PNDM 50, PNDM 10 steps",
-         ", ".join(f"{share:.1f}" for share in alike),
-         "the second within 1 of the first, the third measurably worse"),
-        (f"four ages, one seed: all four right, of {options.seeds} seeds",
-         f"{100 * four['ages right']:.0f}", "80"),
-        ("four ages, one seed: view, colours and make-up the same",
-         f"{100 * four['rest the same']:.0f}", "90"),
-        ("same seed again: largest difference", f"{exact['again']} of 255", "0"),
-        ("picture 4 of a batch against the picture alone", f"{exact['in a batch']} of 255", "2"),
-        ("one picture, DPM-Solver++, 20 steps", f"{twenty:.2f} s", "0.8 s"),
-        ("one picture, PNDM, 50 steps", f"{fifty:.2f} s", "2 s"),
-        ("from a cold `python` to the first picture, 50 steps", f"{cold_start():.1f} s", "15 s"),
-        *few,
-    ]  # fmt: skip
-    parts = {name: getattr(pipeline, name) for name in ("unet", "vae", "text_encoder")}
-    card = CARD.format(
-        pictures="12,000", subjects=", ".join(VALUES["subject"]),
-        parts="\n".join(f"| {name} | {sum(p.numel() for p in part.parameters()):,} |"
-                        for name, part in parts.items()),
-        size=megabytes(MODELS_FOLDER / "tiny-portraits"), all_size=megabytes(MODELS_FOLDER),
-        machine=f"{torch.get_num_threads()} CPU cores ({platform.machine()})",
-        torch=torch.__version__.split("+")[0], diffusers=diffusers.__version__,
-        rows="\n".join("| " + " | ".join(row) + " |" for row in rows),
-        held_out=len(pictures), attributes=markdown((100 * table).round(1)), count=len(prompts),
-        compared=COMPARED,
-        scale=options.guidance_scale, spread=markdown(spread.round(2)),
+    if not list(options.state.glob("pictures-*[0-9].npy")):
+        parser.error(f"{options.state} holds no drawings: run `make model` first.")
+    every = autoencoder.read_pictures(options.state)
+    held_out, judge = np.array(every[: dataset.HELD_OUT]), load_judge()
+    readers: dict[str, Reader] = {
+        "judge": partial(read_attributes, judge=judge),
+        "examiner": partial(
+            examiner.read, examiner=examiner.fit(options.state, judge.model.device)
+        ),
+    }
+    figures = measure(held_out, readers, options)
+    cores = f"{torch.get_num_threads()} CPU cores ({platform.machine()})"
+    versions = f"torch {torch.__version__.split('+')[0]}, diffusers {diffusers.__version__}"
+    written = card.text(
+        figures, drawings=len(every) - len(held_out), held_out=len(held_out),
+        subjects=", ".join(VALUES["subject"]), machine=f"{cores}, {versions}",
+        scale=options.guidance_scale, all_size=total_bytes(MODELS_FOLDER.rglob("*")) / 1e6,
     )  # fmt: skip
     path = MODELS_FOLDER / "tiny-portraits" / "README.md"
-    path.write_text(card, encoding="utf-8")
-    drawings = [Image.fromarray(picture) for picture in pictures[:16]]
-    make_image_grid(drawings, 4, 4).save(MODELS_FOLDER.parent / "docs" / "drawings.png")
-    print(card)
+    path.write_text(written, encoding="utf-8")
+    shown = to_images(held_out[:16])
+    make_image_grid(shown, 4, 4).save(MODELS_FOLDER.parent / "docs" / "drawings.png")
+    print(written)
 
 
 if __name__ == "__main__":
