@@ -90,8 +90,8 @@ def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataF
     each value as its text.
 
     Returns:
-        A row for each image, a column for each attribute; a missing value where it does not apply,
-        as the direction of a face that is seen from the front.
+        A row for each image, a column for each attribute; NA where there is none to read, as the
+        direction of a face seen from the front.
 
     Raises:
         ValueError: there is no image.
@@ -115,13 +115,11 @@ def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataF
         _similarity(images, list(texts.values()), judge),
         columns=pandas.MultiIndex.from_tuples(texts),
     )
-    read = pandas.DataFrame(
-        {attribute: similarity[attribute].idxmax(axis="columns") for attribute in judge.vocabulary}
-    )
-    for attribute, entry in judge.vocabulary.items():
+    read = {name: similarity[name].idxmax(axis="columns") for name in judge.vocabulary}
+    for name, entry in judge.vocabulary.items():
         for other, value in entry.get("only", {}).items():
-            read[attribute] = read[attribute].where(read[other] == value)
-    return read
+            read[name] = read[name].where(read[other] == value)
+    return pandas.DataFrame(read)
 
 
 def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]:
