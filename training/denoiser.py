@@ -53,7 +53,7 @@ MIN_SNR, MAX_WEIGHT = 5.0, 200.0
 # begin with; later it would cost fine detail.
 ALIGN, ALIGN_UNTIL = 0.5, 0.2  # of the budget
 # The decoder also learns from latents as the denoiser leaves them.
-AGAIN, AGAIN_FROM, GUIDANCE = 3_000, 200, 7.5  # drawings, step of 1,000
+AGAIN, AGAIN_FROM, GUIDANCE = 1_000, 200, 7.5  # drawings, step of 1,000
 TEXT_WIDTH = 128
 CONSTANT = 5.0  # times the noise, see `start_from_identity`
 
