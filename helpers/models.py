@@ -57,7 +57,7 @@ MODELS: dict[str, Model] = {
             name="tiny-portraits-early",
             id="tiny-portraits-early",
             download="13 MB, embedded",
-            description="The same miniature early in its training.",
+            description="The same miniature in the middle of a training.",
         ),
         Model(
             name="stable-diffusion-v1-5",
