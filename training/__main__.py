@@ -27,7 +27,7 @@ STAGES = {
     "decoder": (48_000, (4, 16), Rates(None, 4e-4, (0.5, 0.9))),
     "few-steps": (160_000, (24, 96), Rates(0.006)),
 }
-GO_ON = 0.1  # of the peak rates, for weights that have learnt already; more undoes what they know
+GO_ON = 0.03  # of the peak rates, for weights that have learnt already; more undoes what they know
 
 
 def go_on_from(models: Path, folder: Path) -> None:
