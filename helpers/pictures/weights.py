@@ -30,7 +30,7 @@ def fingerprint(pipeline: Pipeline) -> str:
 
     Example:
         >>> from helpers import load_pipeline, use_vae
-        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
+        >>> pipeline = load_pipeline("tiny-portraits-early", device="cpu")
         >>> before = fingerprint(pipeline)
         >>> before == fingerprint(use_vae(pipeline, "tiny-portraits-vae-ft"))
         False
@@ -67,7 +67,7 @@ def changes_of(pipeline: Pipeline) -> list[str]:
 
     Example:
         >>> from helpers import load_pipeline, use_vae
-        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
+        >>> pipeline = load_pipeline("tiny-portraits-early", device="cpu")
         >>> changes_of(use_vae(pipeline, "tiny-portraits-vae-ft"))
         ['vae: tiny-portraits-vae-ft']
     """
@@ -99,7 +99,7 @@ def is_as_loaded(pipeline: Pipeline) -> bool | None:
 
     Example:
         >>> from helpers import load_pipeline, use_vae
-        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
+        >>> pipeline = load_pipeline("tiny-portraits-early", device="cpu")
         >>> is_as_loaded(pipeline), is_as_loaded(use_vae(pipeline, "tiny-portraits-vae-ft"))
         (True, False)
     """

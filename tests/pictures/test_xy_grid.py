@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import get_inputs, use_scheduler, use_vae, xy_grid
+from helpers import MODELS_FOLDER, get_inputs, use_scheduler, use_vae, xy_grid
 
 SIDE = 256
 STEPS = ("num_inference_steps", [5, 10, 20])
@@ -221,7 +221,8 @@ def test_what_another_model_made_is_not_taken(pipeline):
     xy_grid(pipeline, **grid)
     xy_grid(pipeline, **grid)
     assert len(made) == 1
-    xy_grid(use_vae(pipeline, "tiny-portraits-vae-ft"), **grid)
+    other = str(MODELS_FOLDER / "tiny-portraits-early" / "vae")
+    xy_grid(use_vae(pipeline, other), **grid)
     assert len(made) == 2
     xy_grid(use_scheduler(pipeline, "DDIMScheduler"), **grid)
     assert len(made) == 3
