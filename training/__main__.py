@@ -27,7 +27,9 @@ STAGES = {
     "decoder": (48_000, (4, 16), Rates(None, 4e-4, (0.5, 0.9))),
     "few-steps": (160_000, (24, 96), Rates(0.006)),
 }
-GO_ON = 0.03  # of the peak rates, for weights that have learnt already; more undoes what they know
+# Of the peak rates, for weights that have learnt already: a short training at more undoes what the
+# denoiser knows. The decoder meets a new critic, and starts at the whole.
+GO_ON = {"judge": 0.6, "denoiser": 0.03}
 
 
 def go_on_from(models: Path, folder: Path) -> None:
@@ -64,10 +66,12 @@ def main() -> None:
 
     def fit(stage: loop.Stage, name: str) -> torch.nn.ModuleDict:
         _, batches, rates = STAGES[name]
+        if options.start:
+            rates = rates.times(GO_ON.get(name, 1))
         return loop.fit(
             stage, name=name, folder=folder, samples=getattr(options, name.replace("-", "_")),
-            batch=batches[device.type != "cpu"], rates=rates.times(GO_ON if options.start else 1),
-            device=device, processes=options.processes,
+            batch=batches[device.type != "cpu"], rates=rates, device=device,
+            processes=options.processes,
         )  # fmt: skip
 
     pictures = dataset.pictures(folder, options.pictures)
