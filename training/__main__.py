@@ -24,12 +24,12 @@ STAGES = {
     "judge": (400_000, (48, 96), Rates(0.02)),
     "autoencoder": (80_000, (4, 16), Rates(0.02)),
     "denoiser": (2_000_000, (24, 192), Rates(0.01)),
+    "strength": (100_000, (24, 192), Rates(0.002)),
     "decoder": (48_000, (4, 16), Rates(None, 4e-4, (0.5, 0.9))),
     "few-steps": (160_000, (24, 96), Rates(0.006)),
 }
-# Of the peak rates, for weights that have learnt already: a short training at more undoes what the
-# denoiser knows. The decoder meets a new critic, and starts at the whole.
-GO_ON = {"judge": 0.6, "denoiser": 0.03}
+# Of the peak rates, for weights that have learnt already.
+GO_ON = {"judge": 0.6, "denoiser": 0.6}
 
 
 def go_on_from(models: Path, folder: Path) -> None:
@@ -89,6 +89,7 @@ def main() -> None:
         vae.save_pretrained(folder / "vae")
     denoiser.cache(folder, device, align=not options.start)
     fit(denoiser.stage, "denoiser")
+    fit(denoiser.strength_stage, "strength")
     denoiser.draw_again(folder, device)
     fit(autoencoder.decoder_stage, "decoder")
     fit(few_steps.stage, "few-steps")

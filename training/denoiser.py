@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -13,13 +14,13 @@ import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
-    DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
@@ -41,13 +42,9 @@ CHUNK = 512  # drawings encoded in one go
 EMPTY = 0.1  # captions left out altogether, for classifier-free guidance
 PAINT = 0.7  # captions that speak of make-up, the finest thing to see, at least
 # Captions from the web say little of their picture, so that Stable Diffusion wants a guidance scale
-# of 7.5; ours say all, and 3 would do. So what a caption changes is taught at this share of itself.
-# What it takes, another forward pass, is spent in the last part of the training only, or when
-# weights are trained on that have learnt it.
-CAPTION_STRENGTH, STRENGTH_FROM = 0.4, 0.8  # of the budget
-# Then a guess with a caption is taught from the guess without one, which only pictures without a
-# caption hold to the truth: with a tenth of them both drift away.
-EMPTY_WEAKENED = 0.4
+# of 7.5; ours say all, and 3 would do. So a last training leaves this share of what a caption
+# changes; a third of its captions are empty, to hold the guess without one where it was.
+CAPTION_STRENGTH, EMPTY_WEAKENED = 0.4, 0.33
 # A step's weight makes its error count as in v-prediction (Salimans and Ho 2022, arXiv:2202.00512),
 # within limits at both ends: min-SNR weighting (Hang et al. 2023, arXiv:2303.09556), and a ceiling.
 MIN_SNR, MAX_WEIGHT = 5.0, 200.0
@@ -76,6 +73,9 @@ SCHEDULER = {
     "clip_sample": False,
 }
 BETAS = {key: SCHEDULER[key] for key in ("beta_start", "beta_end", "beta_schedule")}
+SCHEDULE = DDPMScheduler(**BETAS)
+SNR = SCALING**2 * SCHEDULE.alphas_cumprod / (1 - SCHEDULE.alphas_cumprod)
+WEIGHTS = ((SNR.clamp(max=MIN_SNR) + 1) / SNR).clamp(max=MAX_WEIGHT)
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -233,16 +233,41 @@ def scaled_latents(
     return torch.from_numpy(SCALING * latents[numbers, mirrored].astype(np.float32)).to(device)
 
 
+def describe(numbers: np.ndarray, rng: np.random.Generator, empty: float = 0.0) -> list[str]:
+    """A caption for each of these drawings, a share of `empty` of them left out."""
+    return [
+        caption(spec_of(int(n)), rng, paint=PAINT) if rng.random() >= empty else "" for n in numbers
+    ]
+
+
+def add_noise(
+    clean: torch.Tensor, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """These latents noised, the noise, (n, 12, 16, 16) both, and the steps that they are noised to,
+    (n,), one in every stratum of the schedule."""
+    n = len(clean)
+    noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(clean.device)
+    times = (np.arange(n) + rng.random(n)) * 1000 / n
+    times = torch.from_numpy(times.astype(np.int64)).to(clean.device)
+    return SCHEDULE.add_noise(clean, noise, times), noise, times
+
+
+def weighted_error(guess: torch.Tensor, wanted: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+    """The mean squared error of the noise guessed at these steps, as WEIGHTS make it count."""
+    error = F.mse_loss(guess.float(), wanted.float(), reduction="none").mean((1, 2, 3))
+    return (WEIGHTS.to(error.device)[times] * error).mean()
+
+
 @torch.no_grad()
 def draw_again(folder: Path, device: torch.device) -> None:
     """Write to `folder`/again.npy the latents of AGAIN drawings as the denoiser leaves them, noised
     to step AGAIN_FROM and drawn from there, (AGAIN, 12, 16, 16)."""
     if (path := folder / "again.npy").exists():
         return
-    modules = loop.load(stage, name="denoiser", folder=folder, device=device)
+    modules = loop.load(strength_stage, name="strength", folder=folder, device=device)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     read = partial(read_captions, tokenizer, modules["text_encoder"])
-    latents, schedule = np.load(folder / "latents.npy", mmap_mode="r"), DDIMScheduler(**BETAS)
+    latents = np.load(folder / "latents.npy", mmap_mode="r")
     rng, parts = np.random.default_rng(0), []
     for start in tqdm(range(HELD_OUT, HELD_OUT + AGAIN, 16), "drawing again"):
         numbers = np.arange(start, min(start + 16, HELD_OUT + AGAIN))
@@ -251,11 +276,11 @@ def draw_again(folder: Path, device: torch.device) -> None:
         context = torch.cat([read([""]).expand(len(words), -1, -1), read(words)])
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(device)
         times = torch.arange(AGAIN_FROM, 0, -50)
-        noisy = schedule.add_noise(clean, noise, times[:1])
+        noisy = SCHEDULE.add_noise(clean, noise, times[:1])
         for time in times:
             guess = modules["unet"](noisy.repeat(2, 1, 1, 1), time, context).sample
             guess = torch.lerp(*guess.chunk(2), GUIDANCE)
-            alpha, before = schedule.alphas_cumprod[time], schedule.alphas_cumprod[time - 50]
+            alpha, before = SCHEDULE.alphas_cumprod[time], SCHEDULE.alphas_cumprod[time - 50]
             clean = (noisy - (1 - alpha).sqrt() * guess) / alpha.sqrt()
             noisy = before.sqrt() * clean + (1 - before).sqrt() * guess
         parts.append((clean / SCALING).half().cpu())
@@ -267,6 +292,8 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     unet = build_unet().to(device)
     start_from_identity(unet)
+    if device.type == "cpu":  # PyTorch's attention costs a third of a step there, on its way back
+        unet.set_attn_processor(AttnProcessor())
     text_encoder = build_text_encoder(tokenizer).to(device)
     words = read_judge(folder, device).text_model
     text_encoder.load_state_dict(words.state_dict())  # as Stable Diffusion takes CLIP's
@@ -281,37 +308,13 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         head = nn.Conv2d(unet.config.block_out_channels[-1], len(usual), 1).to(device)
         middle = {}
         unet.mid_block.register_forward_hook(lambda *call: middle.update(features=call[-1]))
-    schedule = DDPMScheduler(**BETAS)
-    snr = SCALING**2 * schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
-    weights = ((snr.clamp(max=MIN_SNR) + 1) / snr).clamp(max=MAX_WEIGHT).to(device)
-
     read = partial(read_captions, tokenizer, text_encoder)
 
     def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
         numbers, mirrored = rng.integers(HELD_OUT, len(latents), n), rng.integers(0, 2, n)
-        clean = scaled_latents(latents, numbers, mirrored, device)
-        weakened = learnt or fraction >= STRENGTH_FROM
-        empty = EMPTY_WEAKENED if weakened else EMPTY
-        words = [
-            caption(spec_of(int(n)), rng, paint=PAINT) if rng.random() >= empty else ""
-            for n in numbers
-        ]
-        context = read(words)
-        noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(device)
-        times = (np.arange(n) + rng.random(n)) * 1000 / n  # one in every stratum
-        times = torch.from_numpy(times.astype(np.int64)).to(device)
-        noisy = schedule.add_noise(clean, noise, times)
-        wanted = noise
-        if weakened:
-            some = torch.tensor([i for i, w in enumerate(words) if w], dtype=int, device=device)
-            with torch.no_grad():
-                nothing = read([""]).expand(len(some), -1, -1)
-                uncaptioned = unet(noisy[some], times[some], nothing).sample.float()
-            weaker = uncaptioned.lerp(noise[some], CAPTION_STRENGTH)
-            wanted = noise.index_copy(0, some, weaker)
-        guess = unet(noisy, times, context).sample.float()
-        error = F.mse_loss(guess, wanted, reduction="none").mean((1, 2, 3))
-        loss = (weights[times] * error).mean()
+        context = read(describe(numbers, rng, EMPTY))
+        noisy, noise, times = add_noise(scaled_latents(latents, numbers, mirrored, device), rng)
+        loss = weighted_error(unet(noisy, times, context).sample, noise, times)
         if learnt or fraction >= ALIGN_UNTIL:
             return loss
         target = torch.from_numpy(seen[numbers, mirrored] - usual).to(device)
@@ -321,3 +324,29 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     if not learnt:
         modules["head"] = head
     return modules, loss_of, lambda: _preview(assemble(folder, modules, device))
+
+
+def strength_stage(folder: Path, device: torch.device) -> loop.Made:
+    """The denoiser again, taught to heed a caption at CAPTION_STRENGTH of what it changes.
+
+    A copy of the trained denoiser answers with what the original says, without a caption, moved
+    towards what it says with one: there is no chance in that, so that a short training is enough.
+    """
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    teacher = loop.load(stage, name="denoiser", folder=folder, device=device)
+    parts = {name: copy.deepcopy(teacher[name]) for name in ("unet", "text_encoder")}
+    student = nn.ModuleDict(parts).train().requires_grad_(True)
+    latents = np.load(folder / "latents.npy", mmap_mode="r")
+
+    def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
+        numbers, mirrored = rng.integers(HELD_OUT, len(latents), n), rng.integers(0, 2, n)
+        words = describe(numbers, rng, EMPTY_WEAKENED)
+        noisy, _, times = add_noise(scaled_latents(latents, numbers, mirrored, device), rng)
+        with torch.no_grad():
+            told = [read_captions(tokenizer, teacher["text_encoder"], w) for w in ([""] * n, words)]
+            both = noisy.repeat(2, 1, 1, 1), times.repeat(2), torch.cat(told)
+            wanted = torch.lerp(*teacher["unet"](*both).sample.chunk(2), CAPTION_STRENGTH)
+        context = read_captions(tokenizer, student["text_encoder"], words)
+        return weighted_error(student["unet"](noisy, times, context).sample, wanted, times)
+
+    return student, loss_of, lambda: _preview(assemble(folder, student, device))

@@ -53,7 +53,7 @@ def export(folder: Path, models: Path, device: torch.device) -> None:
     if not (folder / "start").exists():
         modules = loop.load(denoiser.stage, name="denoiser-early", folder=folder, device=device)
         _save(denoiser.assemble(folder, modules, device), models / "tiny-portraits-early")
-    modules = loop.load(denoiser.stage, name="denoiser", folder=folder, device=device)
+    modules = loop.load(denoiser.strength_stage, name="strength", folder=folder, device=device)
     final = denoiser.assemble(folder, modules, device)
     final.vae = vae
     _save(final, models / "tiny-portraits")

@@ -22,8 +22,7 @@ from torch.nn.utils import parametrize
 from transformers import CLIPTokenizer
 
 from training import denoiser, loop
-from training.captions import caption
-from training.dataset import HELD_OUT, spec_of
+from training.dataset import HELD_OUT
 
 RANK = 48
 # LCM-LoRA compares points 20 of 1,000 apart, so what is known at the end of the road has 50 points
@@ -78,7 +77,7 @@ def load_changes(student: nn.Module, folder: Path) -> None:
 def stage(folder: Path, device: torch.device) -> loop.Made:
     """The student, which starts as its teacher: a pseudo-Huber distance between two answers."""
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    made = loop.load(denoiser.stage, name="denoiser", folder=folder, device=device)
+    made = loop.load(denoiser.strength_stage, name="strength", folder=folder, device=device)
     teacher, text_encoder = made["unet"], made["text_encoder"]
     student = build_student(teacher)
     if (start := folder / "start" / "tiny-portraits-lcm").exists():
@@ -116,8 +115,7 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         times = torch.from_numpy(SPACING * (strata.astype(np.int64) + 1) - 1).to(device)
         nearer = (times - APART).clamp(min=0)
         with torch.no_grad():
-            words = [caption(spec_of(int(k)), rng, paint=denoiser.PAINT) for k in numbers]
-            context = read(words)
+            context = read(denoiser.describe(numbers, rng))
             noisy = SCHEDULER.add_noise(clean, noise, times)
             wanted = end_of(walk(noisy, times, context), nearer, context)
         error = end_of(noisy, times, context) - wanted

@@ -28,6 +28,7 @@ SAVE_EVERY, PREVIEW_EVERY = 60.0, 600.0  # seconds
 PATIENCE = 3600  # seconds one process waits for another, which may be held up by other work
 EARLY = 0.15  # of the budget: the early checkpoint that is kept
 CLIP_NORM = 1.0
+AVERAGE = 0.998  # of the average weights, kept at a step: it spans the last 500 or so
 
 # A stage: (folder, device) -> the modules to train, what turns a random generator, a batch size and
 # the fraction of the budget that is spent into a loss, and what draws a preview with the averaged
@@ -157,7 +158,7 @@ def _worker(rank: int, team: Team | None, stage: Stage, name: str, folder: Path,
             torch._foreach_mul_([p.data for p in matrices], 1 - step_size * muon.DECAY)
             torch._foreach_add_([p.data for p in matrices], updates, alpha=-step_size)
         step, seen = step + 1, seen + batch * world
-        decay = min(0.9995, step / (step + 9))
+        decay = min(AVERAGE, step / (step + 9))
         torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
         if rank == 0:
             running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()

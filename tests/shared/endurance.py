@@ -1,13 +1,13 @@
-"""Press the playground's buttons at random, and watch its memory: python tests/endurance.py."""
+"""Press the playground at random and watch its memory: python tests/shared/endurance.py."""
 
 import random
-import resource
 import sys
 import time
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 from unittest import mock
+
+import psutil
 
 from helpers import load_pipeline, playground
 from helpers.widgets import player
@@ -19,7 +19,7 @@ LONG = 60.0  # seconds, in which the pictures are finished
 class Turn(NamedTuple):
     """What was seen from one click on Generate to the next."""
 
-    memory: int  # in use after it, in bytes, without the results; 0 where the system does not tell
+    memory: int  # in use after it, in bytes, without the results
     preview: float | None  # seconds from the click to the first preview, if one was shown
     stop: float | None  # seconds from the click on Stop until all was still, if it was drawing
 
@@ -80,10 +80,7 @@ def set_controls(play: Playground, chance: random.Random) -> None:
 
 def memory_in_use() -> int:
     """Return the resident memory of this process, in bytes."""
-    status = Path("/proc/self/statm")
-    if not status.exists():
-        return 0
-    return int(status.read_text().split()[1]) * resource.getpagesize()
+    return psutil.Process().memory_info().rss
 
 
 def kept_by(play: Playground) -> int:

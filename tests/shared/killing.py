@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import pandas
+import psutil
 
 from helpers import sweep
 
@@ -62,7 +62,7 @@ def kill_while_it_draws(table, folder, chance, missing):
         time.sleep(0.005)
     victim = chance.randrange(2)
     alive = processes[victim].poll() is None
-    processes[victim].send_signal(signal.SIGKILL)
+    processes[victim].kill()
     return victim, alive, [one.communicate()[0] for one in processes]
 
 
@@ -103,9 +103,7 @@ def kill_under_launcher(place, count, kills):
         while len(pictures(drawn)) < kill * count // (kills + 1) and process.poll() is None:
             time.sleep(0.01)
         there.append(len(pictures(drawn)))
-        children = ["ps", "-o", "pid=", "--ppid", str(process.pid)]
-        listed = subprocess.run(children, capture_output=True, text=True).stdout.split()
-        os.kill(int(chance.choice(listed)), signal.SIGKILL)
+        chance.choice(psutil.Process(process.pid).children()).kill()
     text, _ = process.communicate()
     assert process.returncode == 0, text
     return drawn, there, text
