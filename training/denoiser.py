@@ -326,16 +326,27 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     return modules, loss_of, lambda: _preview(assemble(folder, modules, device))
 
 
+@torch.no_grad()
+def narrow(text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer) -> None:
+    """Draw what the text encoder makes of any caption towards what it makes of none, in its last
+    norm: by itself that weakens what captions change, nearly as wanted."""
+    norm = text_encoder.final_layer_norm
+    usual = read_captions(tokenizer, text_encoder, [""])[0].mean(0)
+    norm.weight.mul_(CAPTION_STRENGTH)
+    norm.bias.mul_(CAPTION_STRENGTH).add_((1 - CAPTION_STRENGTH) * usual)
+
+
 def strength_stage(folder: Path, device: torch.device) -> loop.Made:
     """The denoiser again, taught to heed a caption at CAPTION_STRENGTH of what it changes.
 
-    A copy of the trained denoiser answers with what the original says, without a caption, moved
+    A copy of the trained denoiser answers with what the original says without a caption, moved
     towards what it says with one: there is no chance in that, so that a short training is enough.
     """
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     teacher = loop.load(stage, name="denoiser", folder=folder, device=device)
     parts = {name: copy.deepcopy(teacher[name]) for name in ("unet", "text_encoder")}
     student = nn.ModuleDict(parts).train().requires_grad_(True)
+    narrow(student["text_encoder"], tokenizer)
     latents = np.load(folder / "latents.npy", mmap_mode="r")
 
     def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:

@@ -48,9 +48,9 @@ def save_changes(unet: torch.nn.Module, folder: Path) -> None:
 def export(folder: Path, models: Path, device: torch.device) -> None:
     """Write what was trained into `models`: the early pipeline with the decoder that it was trained
     with, the final one with the further-trained decoder, that decoder alone, and the changes that
-    make a few steps enough. A training that went on from other weights has no early pipeline."""
+    make a few steps enough. Where the denoiser was left as it was, so is the early pipeline."""
     vae = loop.load(autoencoder.decoder_stage, name="decoder", folder=folder, device=device)["vae"]
-    if not (folder / "start").exists():
+    if (folder / "denoiser-early.checkpoint.pt").exists():
         modules = loop.load(denoiser.stage, name="denoiser-early", folder=folder, device=device)
         _save(denoiser.assemble(folder, modules, device), models / "tiny-portraits-early")
     modules = loop.load(denoiser.strength_stage, name="strength", folder=folder, device=device)
