@@ -24,7 +24,7 @@ STAGES = {
     "judge": (400_000, (48, 96), Rates(0.02)),
     "autoencoder": (80_000, (4, 16), Rates(0.02)),
     "denoiser": (2_000_000, (24, 192), Rates(0.01)),
-    "strength": (40_000, (24, 192), Rates(0.001)),
+    "strength": (80_000, (24, 192), Rates(0.001)),
     "decoder": (48_000, (4, 16), Rates(None, 4e-4, (0.5, 0.9))),
     "few-steps": (160_000, (24, 96), Rates(0.006)),
 }

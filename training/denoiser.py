@@ -43,8 +43,8 @@ EMPTY = 0.1  # captions left out altogether, for classifier-free guidance
 PAINT = 0.7  # captions that speak of make-up, the finest thing to see, at least
 # Captions from the web say little of their picture, so that Stable Diffusion wants a guidance scale
 # of 7.5; ours say all, and 3 would do. So a last training leaves this share of what a caption
-# changes; a third of its captions are empty, to hold the guess without one where it was.
-CAPTION_STRENGTH, EMPTY_WEAKENED = 0.4, 0.33
+# changes. Guidance enlarges whatever that gets wrong, so the guided guess counts too, by GUIDED.
+CAPTION_STRENGTH, GUIDED = 0.4, 0.25
 # A step's weight makes its error count as in v-prediction (Salimans and Ho 2022, arXiv:2202.00512),
 # within limits at both ends: min-SNR weighting (Hang et al. 2023, arXiv:2303.09556), and a ceiling.
 MIN_SNR, MAX_WEIGHT = 5.0, 200.0
@@ -339,8 +339,9 @@ def narrow(text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer) -> None:
 def strength_stage(folder: Path, device: torch.device) -> loop.Made:
     """The denoiser again, taught to heed a caption at CAPTION_STRENGTH of what it changes.
 
-    A copy of the trained denoiser answers with what the original says without a caption, moved
-    towards what it says with one: there is no chance in that, so that a short training is enough.
+    A copy of the trained denoiser is to guess what the original guesses without a caption, and
+    under GUIDANCE what the original guesses under so much less of it. There is no chance in that,
+    so a short training is enough.
     """
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     teacher = loop.load(stage, name="denoiser", folder=folder, device=device)
@@ -349,15 +350,26 @@ def strength_stage(folder: Path, device: torch.device) -> loop.Made:
     narrow(student["text_encoder"], tokenizer)
     latents = np.load(folder / "latents.npy", mmap_mode="r")
 
+    def answer(
+        modules: nn.ModuleDict, noisy: torch.Tensor, times: torch.Tensor, words: list[str]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The guess without a caption, and what a caption adds to it."""
+        context = read_captions(tokenizer, modules["text_encoder"], [""] * len(words) + words)
+        both = noisy.repeat(2, 1, 1, 1), times.repeat(2), context
+        without, told = modules["unet"](*both).sample.float().chunk(2)
+        return without, told - without
+
     def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
+        n //= 2  # each is asked about twice
         numbers, mirrored = rng.integers(HELD_OUT, len(latents), n), rng.integers(0, 2, n)
-        words = describe(numbers, rng, EMPTY_WEAKENED)
+        words = describe(numbers, rng)
         noisy, _, times = add_noise(scaled_latents(latents, numbers, mirrored, device), rng)
         with torch.no_grad():
-            told = [read_captions(tokenizer, teacher["text_encoder"], w) for w in ([""] * n, words)]
-            both = noisy.repeat(2, 1, 1, 1), times.repeat(2), torch.cat(told)
-            wanted = torch.lerp(*teacher["unet"](*both).sample.chunk(2), CAPTION_STRENGTH)
-        context = read_captions(tokenizer, student["text_encoder"], words)
-        return weighted_error(student["unet"](noisy, times, context).sample, wanted, times)
+            wanted, change = answer(teacher, noisy, times, words)
+        without, added = answer(student, noisy, times, words)
+        guided = without + GUIDANCE * added
+        guided_wanted = wanted + GUIDANCE * CAPTION_STRENGTH * change
+        loss = weighted_error(without, wanted, times)
+        return loss + GUIDED * weighted_error(guided, guided_wanted, times)
 
     return student, loss_of, lambda: _preview(assemble(folder, student, device))
