@@ -366,9 +366,14 @@ def ask_kernel(address, kernel, code):
     return replies
 
 
+def listening(port):
+    """Where processes of ours listen on that port."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a kernel may end while we look
+            for one in process.net_connections("tcp"):
+                if one.status == psutil.CONN_LISTEN and one.laddr.port == port:
+                    yield one.laddr.ip
+
+
 def test_the_app_listens_to_this_machine_alone_unless_asked(served):
-    port = int(served.rsplit(":", 1)[1])
-    processes = psutil.Process().children(recursive=True)
-    sockets = [one for process in processes for one in process.net_connections("tcp")]
-    ours = [s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN and s.laddr.port == port]
-    assert set(ours) == {"127.0.0.1"}
+    assert set(listening(int(served.rsplit(":", 1)[1]))) == {"127.0.0.1"}
