@@ -89,7 +89,10 @@ def main() -> None:
         vae.save_pretrained(folder / "vae")
     denoiser.cache(folder, device, align=not options.start)
     fit(denoiser.stage, "denoiser")
-    fit(denoiser.strength_stage, "strength")
+    if options.strength:
+        fit(denoiser.strength_stage, "strength")
+    else:  # whoever leaves the denoiser as it was leaves captions at the strength that they have
+        shutil.copy(folder / "denoiser.checkpoint.pt", folder / "strength.checkpoint.pt")
     denoiser.draw_again(folder, device)
     fit(autoencoder.decoder_stage, "decoder")
     fit(few_steps.stage, "few-steps")
