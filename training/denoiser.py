@@ -39,6 +39,7 @@ from training.captions import caption
 from training.dataset import HELD_OUT, spec_of
 
 CHUNK = 512  # drawings encoded in one go
+USUAL = 2_000  # drawings that say what looking right has over looking left
 EMPTY = 0.1  # captions left out altogether, for classifier-free guidance
 PAINT = 0.7  # captions that speak of make-up, the finest thing to see, at least
 # Captions from the web say little of their picture, so that Stable Diffusion wants a guidance scale
@@ -233,6 +234,33 @@ def scaled_latents(
     return torch.from_numpy(SCALING * latents[numbers, mirrored].astype(np.float32)).to(device)
 
 
+def looks_right(numbers: np.ndarray) -> np.ndarray:
+    """Whether the faces in these drawings look to the right, (n,)."""
+    return np.array([spec_of(int(n)).direction == "right" for n in numbers])
+
+
+def right_over_left(latents: np.ndarray) -> np.ndarray:
+    """What latents of profiles that look right have over their mirror images', (12, 16, 16)."""
+    usual = range(HELD_OUT, min(HELD_OUT + USUAL, len(latents)))
+    numbers = np.array([n for n in usual if spec_of(n).view == "side"])
+    right = looks_right(numbers).astype(int)
+    return np.subtract(latents[numbers, 1 - right], latents[numbers, right], dtype=float).mean(0)
+
+
+def draw_noise(
+    side: np.ndarray, numbers: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, torch.Tensor]:
+    """Whether to take the mirror image of each of these drawings, 0 or 1, (n,), and noise for it,
+    (n, 12, 16, 16).
+
+    Noise with something of `side`, from `right_over_left`, goes to faces that look right, its
+    opposite to the others: so a seed decides the direction by itself, whatever the caption says.
+    """
+    noise = rng.standard_normal((len(numbers), *side.shape), np.float32)
+    mirrored = looks_right(numbers) != (np.tensordot(noise, side, 3) > 0)
+    return mirrored.astype(int), torch.from_numpy(noise)
+
+
 def describe(numbers: np.ndarray, rng: np.random.Generator, empty: float = 0.0) -> list[str]:
     """A caption for each of these drawings, a share of `empty` of them left out."""
     return [
@@ -240,16 +268,10 @@ def describe(numbers: np.ndarray, rng: np.random.Generator, empty: float = 0.0) 
     ]
 
 
-def add_noise(
-    clean: torch.Tensor, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """These latents noised, the noise, (n, 12, 16, 16) both, and the steps that they are noised to,
-    (n,), one in every stratum of the schedule."""
-    n = len(clean)
-    noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(clean.device)
+def draw_times(n: int, rng: np.random.Generator, device: torch.device) -> torch.Tensor:
+    """Steps to noise latents to, (n,), one in every stratum of the schedule."""
     times = (np.arange(n) + rng.random(n)) * 1000 / n
-    times = torch.from_numpy(times.astype(np.int64)).to(clean.device)
-    return SCHEDULE.add_noise(clean, noise, times), noise, times
+    return torch.from_numpy(times.astype(np.int64)).to(device)
 
 
 def weighted_error(guess: torch.Tensor, wanted: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
@@ -302,6 +324,7 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
             (saved,) = (start / name).glob("*.safetensors")
             module.load_state_dict(load_file(saved))
     latents = np.load(folder / "latents.npy", mmap_mode="r")
+    side = right_over_left(latents)
     if not learnt:
         seen = np.load(folder / "seen.npy", mmap_mode="r")
         usual = seen[:1000].mean((0, 1, 3, 4), dtype=np.float32)[:, None, None]
@@ -311,10 +334,12 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     read = partial(read_captions, tokenizer, text_encoder)
 
     def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
-        numbers, mirrored = rng.integers(HELD_OUT, len(latents), n), rng.integers(0, 2, n)
-        context = read(describe(numbers, rng, EMPTY))
-        noisy, noise, times = add_noise(scaled_latents(latents, numbers, mirrored, device), rng)
-        loss = weighted_error(unet(noisy, times, context).sample, noise, times)
+        numbers = rng.integers(HELD_OUT, len(latents), n)
+        context, times = read(describe(numbers, rng, EMPTY)), draw_times(n, rng, device)
+        mirrored, noise = draw_noise(side, numbers, rng)
+        clean, noise = scaled_latents(latents, numbers, mirrored, device), noise.to(device)
+        guess = unet(SCHEDULE.add_noise(clean, noise, times), times, context).sample
+        loss = weighted_error(guess, noise, times)
         if learnt or fraction >= ALIGN_UNTIL:
             return loss
         target = torch.from_numpy(seen[numbers, mirrored] - usual).to(device)
@@ -349,6 +374,7 @@ def strength_stage(folder: Path, device: torch.device) -> loop.Made:
     student = nn.ModuleDict(parts).train().requires_grad_(True)
     narrow(student["text_encoder"], tokenizer)
     latents = np.load(folder / "latents.npy", mmap_mode="r")
+    side = right_over_left(latents)
 
     def answer(
         modules: nn.ModuleDict, noisy: torch.Tensor, times: torch.Tensor, words: list[str]
@@ -361,9 +387,11 @@ def strength_stage(folder: Path, device: torch.device) -> loop.Made:
 
     def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
         n //= 2  # each is asked about twice
-        numbers, mirrored = rng.integers(HELD_OUT, len(latents), n), rng.integers(0, 2, n)
-        words = describe(numbers, rng)
-        noisy, _, times = add_noise(scaled_latents(latents, numbers, mirrored, device), rng)
+        numbers = rng.integers(HELD_OUT, len(latents), n)
+        words, times = describe(numbers, rng), draw_times(n, rng, device)
+        mirrored, noise = draw_noise(side, numbers, rng)
+        clean = scaled_latents(latents, numbers, mirrored, device)
+        noisy = SCHEDULE.add_noise(clean, noise.to(device), times)
         with torch.no_grad():
             wanted, change = answer(teacher, noisy, times, words)
         without, added = answer(student, noisy, times, words)

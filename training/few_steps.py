@@ -83,6 +83,7 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     if (start := folder / "start" / "tiny-portraits-lcm").exists():
         load_changes(student, start)
     latents = np.load(folder / "latents.npy", mmap_mode="r")
+    side = denoiser.right_over_left(latents)
     alphas = SCHEDULER.alphas_cumprod.to(device)
     read = partial(denoiser.read_captions, tokenizer, text_encoder)
 
@@ -108,15 +109,15 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         return noisy
 
     def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
-        numbers, mirrored = rng.integers(HELD_OUT, len(latents), n), rng.integers(0, 2, n)
+        numbers = rng.integers(HELD_OUT, len(latents), n)
+        mirrored, noise = denoiser.draw_noise(side, numbers, rng)
         clean = denoiser.scaled_latents(latents, numbers, mirrored, device)
-        noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(device)
         strata = (np.arange(n) + rng.random(n)) * 1000 / n / SPACING
         times = torch.from_numpy(SPACING * (strata.astype(np.int64) + 1) - 1).to(device)
         nearer = (times - APART).clamp(min=0)
         with torch.no_grad():
             context = read(denoiser.describe(numbers, rng))
-            noisy = SCHEDULER.add_noise(clean, noise, times)
+            noisy = SCHEDULER.add_noise(clean, noise.to(device), times)
             wanted = end_of(walk(noisy, times, context), nearer, context)
         error = end_of(noisy, times, context) - wanted
         return ((error.square() + 1e-4).sqrt() - 1e-2).mean()

@@ -156,7 +156,7 @@ def test_training_goes_on_from_the_weights_that_are_shipped(tmp_path) -> None:
     go_on_from(MODELS_FOLDER, tmp_path)
     go_on_from(MODELS_FOLDER, tmp_path)  # a second call leaves what has been trained since
     (tmp_path / "judge").symlink_to(MODELS_FOLDER / "tiny-judge")
-    latents = np.zeros((1, 2, 12, 16, 16), np.float16)
+    latents = np.zeros((dataset.HELD_OUT + 8, 2, 12, 16, 16), np.float16)
     np.save(tmp_path / "latents.npy", latents)
     made, _, _ = denoiser.stage(tmp_path, torch.device("cpu"))
     shipped = load_pipeline("tiny-portraits", device="cpu", dtype="float32")
@@ -191,6 +191,22 @@ def test_captions_are_weakened_nearly_as_wanted_before_any_training(tmp_path) ->
         narrowed = loss_of(np.random.default_rng(1), 16, 0.0)
         student.load_state_dict(teacher.state_dict())
         assert narrowed < loss_of(np.random.default_rng(1), 16, 0.0)
+
+
+def test_noise_decides_which_way_a_face_looks() -> None:
+    random, numbers = np.random.default_rng(0), np.arange(64)
+    pattern = random.standard_normal((12, 16, 16))
+    sign = np.where(denoiser.looks_right(np.arange(dataset.HELD_OUT + 8)), 1, -1)
+    latents = np.einsum("n,m,chw->nmchw", sign, (1, -1), pattern)  # what looks right has more of it
+    side = denoiser.right_over_left(latents)
+    assert np.allclose(side, 2 * pattern)
+    mirrored, noise = denoiser.draw_noise(side, numbers, random)
+    told = np.tensordot(noise.numpy(), pattern, 3)
+    shown = np.tensordot(latents[numbers, mirrored], pattern, 3)
+    assert (told * shown > 0).all()
+    assert 0.3 < mirrored.mean() < 0.7
+    assert abs(noise.mean()) < 0.02
+    assert abs(noise.std() - 1) < 0.02
 
 
 def test_mirrored_drawings_face_the_other_way() -> None:
