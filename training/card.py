@@ -23,7 +23,7 @@ class Figures:
     textures: pd.DataFrame  # set -> distance from drawings on LEVELS, "edges" over theirs
     accuracy: pd.DataFrame  # attribute -> share of held-out drawings that each reader reads right
     right: dict[str, dict[str, pd.DataFrame]]  # set -> reader -> what `evaluate.followed` returns
-    ages: dict[str, dict[str, float]]  # reader -> "right" and "kept", of `seeds` seeds
+    ages: dict[str, dict[str, float]]  # reader -> what `evaluate.ages_of` returns, of `seeds` seeds
     seeds: int
     spread: pd.DataFrame  # attribute -> distance from an even spread
     differences: dict[str, int]  # "again" and "in a batch", of 255
@@ -49,6 +49,13 @@ def _adherence(right: pd.DataFrame) -> str:
     return f"{points(right):.1f}; {lowest}; {share['make_up']:.1f}"
 
 
+def _kept(shares: dict[str, float]) -> str:
+    """The share of whole compositions that stay, and which part of them stays least."""
+    parts = {name: share for name, share in shares.items() if name not in ("right", "kept")}
+    least = min(parts, key=parts.__getitem__)
+    return f"{100 * shares['kept']:.0f} ({least} {100 * parts[least]:.0f})"
+
+
 def rows(figures: Figures) -> list[tuple[str, str, str]]:
     """The rows of the table of bars: what, figure, bar."""
     texture, right = figures.textures.T, figures.right
@@ -64,8 +71,8 @@ def rows(figures: Figures) -> list[tuple[str, str, str]]:
     crisp = [texture[SHIPPED]["fine"] / texture[SOFT]["fine"],
              texture[EARLY_CRISP]["fine"] / texture[DRAWN_EARLY]["fine"]]  # fmt: skip
     readers = ("judge", "examiner")
-    ages, kept = ([100 * figures.ages[reader][what] for reader in readers]
-                  for what in ("right", "kept"))  # fmt: skip
+    ages = [100 * figures.ages[reader]["right"] for reader in readers]
+    kept = "; ".join(_kept(figures.ages[reader]) for reader in readers)
     seeds = f"of {figures.seeds} seeds, four ages each, by judge; by examiner"
     return [
         ("SWD of pictures drawn", _listed(texture[DRAWN][levels]), "70 / 60 / 20"),
@@ -82,7 +89,7 @@ def rows(figures: Figures) -> list[tuple[str, str, str]]:
         ("crisp decoder's SWD (fine) over the soft one's: drawings; drawn by the early checkpoint",
          _listed(crisp, 2, "; "), "at most 0.33"),
         (f"{seeds}: all four ages right", _listed(ages, mark="; "), "95"),
-        (f"{seeds}: view, direction, colours and make-up the same", _listed(kept, mark="; "), "90"),
+        (f"{seeds}: view, direction, colours and make-up the same", kept, "90"),
         ("4 steps: adherence lost; SWD over that of 20 steps",
          f"{lost(FOUR, UNSEEN):.1f}; {times(DRAWN_FOUR, DRAWN)}", "at most 1; 1.3"),
         ("one picture, 20 steps", f"{figures.seconds:.2f} s", "0.8 s"),

@@ -145,11 +145,12 @@ def followed(read: pd.DataFrame, prompts: list[str]) -> pd.DataFrame:
 
 def ages_of(read: pd.DataFrame) -> dict[str, float]:
     """Of rows that are `AGES` for one seed after the other: the share of seeds with all four right,
-    and of those whose composition the age has not changed."""
+    of those whose composition the age has not changed, and the same of each part of it."""
     seed = np.arange(len(read)) // len(AGES)
     right = read["age"] == list(AGES) * (len(read) // len(AGES))
-    values = read[COMPOSITION].groupby(seed).nunique(dropna=False)
-    return {"right": right.groupby(seed).all().mean(), "kept": (values == 1).all(axis=1).mean()}
+    same = read[COMPOSITION].groupby(seed).nunique(dropna=False) == 1
+    shares = {"right": right.groupby(seed).all().mean(), "kept": same.all(axis=1).mean()}
+    return shares | same.mean().to_dict()
 
 
 def spread_of(read: pd.DataFrame) -> pd.DataFrame:

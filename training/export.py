@@ -52,7 +52,9 @@ def export(folder: Path, models: Path, device: torch.device) -> None:
     vae = loop.load(autoencoder.decoder_stage, name="decoder", folder=folder, device=device)["vae"]
     if (folder / "denoiser-early.checkpoint.pt").exists():
         modules = loop.load(denoiser.stage, name="denoiser-early", folder=folder, device=device)
-        _save(denoiser.assemble(folder, modules, device), models / "tiny-portraits-early")
+        early = denoiser.assemble(folder, modules, device)
+        denoiser.narrow(early.text_encoder, early.tokenizer)  # so that the same guidance fits it
+        _save(early, models / "tiny-portraits-early")
     modules = loop.load(denoiser.strength_stage, name="strength", folder=folder, device=device)
     final = denoiser.assemble(folder, modules, device)
     final.vae = vae

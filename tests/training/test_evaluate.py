@@ -34,7 +34,10 @@ def figures():
     return card.Figures(
         textures=pd.DataFrame(sets).T, right=answers, seeds=2, seconds=0.5, size=15.0, tree=50.0,
         accuracy=pd.DataFrame({"judge": {"subject": 1.0, "direction": 0.995}}),
-        ages={"judge": {"right": 1.0, "kept": 0.5}, "examiner": {"right": 0.5, "kept": 1.0}},
+        ages={
+            "judge": {"right": 1.0, "kept": 0.5, "view": 1.0, "direction": 0.5},
+            "examiner": {"right": 0.5, "kept": 1.0, "view": 1.0},
+        },
         spread=pd.DataFrame({"the model": {"view": 0.1}}),
         differences={"again": 0, "in a batch": 1}, parts={"unet": 1234567},
     )  # fmt: skip
@@ -56,7 +59,7 @@ def test_the_bars_stand_beside_what_was_measured(figures) -> None:
     crisp = next(figure for what, (figure, _) in said.items() if what.startswith("crisp"))
     assert crisp == "0.25; 0.40"
     ages = [figure for what, (figure, _) in said.items() if what.startswith("of 2 seeds")]
-    assert ages == ["100; 50", "50; 100"]
+    assert ages == ["100; 50", "50 (direction 50); 100 (view 100)"]
 
 
 def test_the_card_says_who_took_part_in_the_training(figures) -> None:
@@ -105,10 +108,11 @@ def test_four_ages_are_right_or_not_and_the_composition_stays_or_not() -> None:
     one = {"view": "side", "direction": "left", "figure": "blue", "background": "red",
            "make_up": "panther"}  # fmt: skip
     read = pd.DataFrame([one | {"age": age} for _ in range(4) for age in evaluate.AGES])
-    assert evaluate.ages_of(read) == {"right": 1, "kept": 1}
+    assert set(evaluate.ages_of(read).values()) == {1}
     read.loc[0, "direction"] = "right"  # of the first seed
     read.loc[5, "age"] = "oldest"  # of the second
-    assert evaluate.ages_of(read) == {"right": 0.75, "kept": 0.75}
+    ages = evaluate.ages_of(read)
+    assert (ages["right"], ages["kept"], ages["direction"], ages["view"]) == (0.75, 0.75, 0.75, 1)
     read.loc[8:11, ["view", "direction"]] = ["front", None]  # of the third: all alike
     assert evaluate.ages_of(read)["kept"] == 0.75
 
