@@ -72,8 +72,12 @@ def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
                 f"The UNet was converted without {', '.join(given)}: "
                 "del pipeline.unet.forward goes back to PyTorch, which knows more."
             )
-        _check_versions(converted, unet, decoder)
-        noise = ask(sample, torch.as_tensor(timestep), encoder_hidden_states)
+        nonlocal last
+        time = torch.as_tensor(timestep)
+        if time >= last:  # a new picture: to look through all weights takes a third of a step
+            _check_versions(converted, unet, decoder)
+        last = time
+        noise = ask(sample, time, encoder_hidden_states)
         return UNet2DConditionOutput(noise) if return_dict else (noise,)
 
     def decode_latents(sample: torch.Tensor, *_: object) -> torch.Tensor:
@@ -81,7 +85,7 @@ def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
         return decode(sample)
 
     unet.forward, decoder.forward = forward, decode_latents
-    converted = _versions(unet, decoder)
+    converted, last = _versions(unet, decoder), torch.tensor(0)
     return pipeline
 
 
