@@ -59,6 +59,7 @@ def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
     )
     ask = _convert(_Plain(unet), latents, torch.tensor(1.0), embeddings)
     decode = _convert(decoder, latents[:1])
+    last = torch.tensor(0)  # step of the schedule
 
     def forward(
         sample: torch.Tensor,
@@ -85,7 +86,7 @@ def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
         return decode(sample)
 
     unet.forward, decoder.forward = forward, decode_latents
-    converted, last = _versions(unet, decoder), torch.tensor(0)
+    converted = _versions(unet, decoder)
     return pipeline
 
 
