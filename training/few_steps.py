@@ -29,7 +29,22 @@ RANK = 48
 # to pass, and that takes time. Here they are farther apart, and the teacher goes in strides.
 APART, STRIDES = 240, 2
 SCHEDULER = LCMScheduler(**denoiser.BETAS)
-SPACING = 1000 // SCHEDULER.config.original_inference_steps  # LCMScheduler asks at these steps only
+STEPS = (1, 2, 4, 8)  # that pictures are to be drawn in
+
+
+def stations() -> list[int]:
+    """The times that LCMScheduler asks at, for any of STEPS, and that the road from there meets: a
+    third of all that it knows, and nothing is to be learnt between them.
+
+    >>> 999 in stations(), len(stations())
+    (True, 14)
+    """
+    found = set()
+    for steps in STEPS:
+        SCHEDULER.set_timesteps(steps)
+        for time in SCHEDULER.timesteps.tolist():
+            found |= set(range(time, 0, -APART))
+    return sorted(found)
 
 
 class LowRank(nn.Module):
@@ -84,6 +99,7 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         load_changes(student, start)
     latents = np.load(folder / "latents.npy", mmap_mode="r")
     side = denoiser.right_over_left(latents)
+    known = torch.tensor(stations(), device=device)
     alphas = SCHEDULER.alphas_cumprod.to(device)
     read = partial(denoiser.read_captions, tokenizer, text_encoder)
 
@@ -112,8 +128,8 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
         numbers = rng.integers(HELD_OUT, len(latents), n)
         mirrored, noise = denoiser.draw_noise(side, numbers, rng)
         clean = denoiser.scaled_latents(latents, numbers, mirrored, device)
-        strata = (np.arange(n) + rng.random(n)) * 1000 / n / SPACING
-        times = torch.from_numpy(SPACING * (strata.astype(np.int64) + 1) - 1).to(device)
+        strata = (np.arange(n) + rng.random(n)) * len(known) / n
+        times = known[strata.astype(np.int64)]
         nearer = (times - APART).clamp(min=0)
         with torch.no_grad():
             context = read(denoiser.describe(numbers, rng))
