@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
+from transformers import CLIPTokenizer
 
 from training import autoencoder, denoiser, few_steps, loop
 
@@ -52,9 +53,9 @@ def export(folder: Path, models: Path, device: torch.device) -> None:
     vae = loop.load(autoencoder.decoder_stage, name="decoder", folder=folder, device=device)["vae"]
     if (folder / "denoiser-early.checkpoint.pt").exists():
         modules = loop.load(denoiser.stage, name="denoiser-early", folder=folder, device=device)
-        early = denoiser.assemble(folder, modules, device)
-        denoiser.narrow(early.text_encoder, early.tokenizer)  # so that the same guidance fits it
-        _save(early, models / "tiny-portraits-early")
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")  # use changes what is saved
+        denoiser.narrow(modules["text_encoder"], tokenizer)  # so that the same guidance fits it
+        _save(denoiser.assemble(folder, modules, device), models / "tiny-portraits-early")
     modules = loop.load(denoiser.strength_stage, name="strength", folder=folder, device=device)
     final = denoiser.assemble(folder, modules, device)
     final.vae = vae
