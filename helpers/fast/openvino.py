@@ -46,11 +46,6 @@ def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
 
     _check(pipeline)
     unet, decoder = pipeline.unet, pipeline.vae.decoder
-    if unet.device.type != "cpu":
-        raise ValueError(
-            f"OpenVINO is for the CPU here, and this pipeline is on {str(unet.device)!r}: "
-            "make another with load_pipeline(device='cpu')."
-        )
     for part in (unet, decoder):
         vars(part).pop("forward", None)  # of an earlier conversion, which cannot be traced
     size = unet.config.sample_size
@@ -76,7 +71,7 @@ def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
             )
         nonlocal last
         time = torch.as_tensor(timestep)
-        if time >= last:  # a new picture: to look through all weights takes a third of a step
+        if time >= last:  # a new picture: to look through all weights takes a quarter of a step
             _check_versions(converted, unet, decoder)
         last = time
         noise = ask(sample, time, encoder_hidden_states)
@@ -99,6 +94,11 @@ def _check(pipeline: StableDiffusion) -> None:
         raise ValueError(
             f"{type(pipeline).__name__} is no Stable Diffusion 1.x, and only that is converted "
             "here: optimum-intel converts many others."
+        )
+    if unet.device.type != "cpu":
+        raise ValueError(
+            f"OpenVINO is for the CPU here, and this pipeline is on {str(unet.device)!r}: "
+            "make another with load_pipeline(device='cpu')."
         )
 
 
