@@ -95,9 +95,9 @@ def _check(pipeline: StableDiffusion) -> None:
             f"{type(pipeline).__name__} is no Stable Diffusion 1.x, and only that is converted "
             "here: optimum-intel converts many others."
         )
-    if unet.device.type != "cpu":
+    if pipeline.unet.device.type != "cpu":
         raise ValueError(
-            f"OpenVINO is for the CPU here, and this pipeline is on {str(unet.device)!r}: "
+            f"OpenVINO is for the CPU here, and this pipeline is on {str(pipeline.unet.device)!r}: "
             "make another with load_pipeline(device='cpu')."
         )
 
