@@ -110,6 +110,14 @@ def test_weights_that_changed_later_are_not_drawn_with_silently(change):
         pipeline("a knight", num_inference_steps=1)
 
 
+def test_weights_that_changed_between_two_pictures_are_seen_before_the_second():
+    pipeline = use_openvino(load_pipeline("tiny-portraits", device="cpu"))
+    draw(pipeline)
+    pipeline.unet.load_state_dict(pipeline.unet.state_dict())
+    with pytest.raises(ValueError, match="changed since they were converted"):
+        draw(pipeline, output_type="latent")  # which the decoder, that looks too, is not asked for
+
+
 def test_what_is_no_stable_diffusion_1_is_refused():
     other = SimpleNamespace(transformer=torch.nn.Linear(1, 1), vae=None)
     with pytest.raises(ValueError, match="SimpleNamespace is no Stable Diffusion 1.x"):
