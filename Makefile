@@ -7,7 +7,7 @@ MODEL ?= tiny-portraits
 NOTEBOOKS ?= notebooks/*.ipynb notebooks/solutions/*.ipynb
 # Workers of one thread each: the threads of one worker would wait for one another.
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # JupyterLab refuses to run as root, as containers do, unless it is told that this is meant.
 LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -41,8 +41,7 @@ screenshot: $(INSTALLED) ## Take the picture of the playground for the README, i
 	@$(BIN)/pytest -q tests/widgets/test_browser.py -k app_the_playground --screenshot docs/playground.png
 
 test: lint ## Check everything: style, units, docstrings' examples, every notebook's outputs
-	@$(PYTEST)
-	@$(PYTEST) --nbval --nbval-current-env --durations=10 $(NOTEBOOKS)
+	@$(PYTEST) --durations=10 --nbval --nbval-current-env $(NOTEBOOKS) helpers tools training tests
 
 check: $(INSTALLED) ## Tell in a minute whether this machine is ready: packages, kernel, disk, browser, a picture
 	@$(BIN)/python -m tools.check

@@ -1,4 +1,4 @@
-"""A line of progress while tests run in workers, however long a single one takes."""
+"""Tests in workers: the longest files first, and a line of progress, however long one takes."""
 
 import threading
 import time
@@ -7,6 +7,23 @@ from collections.abc import Callable
 import pytest
 
 EVERY = 15.0  # seconds
+# The files that take a minute and more, so that no worker is left with one of them at the end.
+LONGEST = [
+    "notebooks/05_faster.ipynb",
+    "tests/widgets/test_browser.py",
+    "notebooks/02_speed.ipynb",
+    "notebooks/04_quality.ipynb",
+    "tests/forecast/test_forecast_memory.py",
+    "notebooks/06_choose_a_gpu.ipynb",
+    "tests/sweeps/test_killed.py",
+    "notebooks/solutions/05_faster.ipynb",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the others keep their order, and so do the tests of a file."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -18,6 +18,7 @@ from helpers.forecast.published import (
     forecast_published_memory,
     forecast_published_seconds,
     forecast_row,
+    read_published_memory,
     read_published_seconds,
 )
 from helpers.forecast.rates import Constants, read_constants
@@ -101,14 +102,17 @@ def fit(rows: Sequence[dict[str, Any]]) -> Constants:
     return Constants(*map(float, np.round(low + found.x * (high - low), 4)))
 
 
-def seconds_table(left_out: str) -> pandas.DataFrame:
-    """How far the forecast of seconds is from published times that its constants do not know.
+def seconds_table(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """How far the forecast of seconds is from published times.
+
+    Args:
+        rows: what `forecast_published_seconds` returns.
 
     Example:
-        >>> list(seconds_table("family").columns)
+        >>> published = read_published_seconds().query("gpu == 'T4' and height == 512")
+        >>> list(seconds_table(forecast_published_seconds(published)).columns)
         ['rows', 'median error', 'nine of ten within', 'within 30%', 'in the range']
     """
-    rows = forecast_published_seconds(left_out=left_out)
     large, crowd = rows.batch_size >= 4, rows.people > 1
     xl = rows.model.str.startswith("SDXL")
     parts = {
@@ -123,14 +127,17 @@ def seconds_table(left_out: str) -> pandas.DataFrame:
     return _errors_of(parts, rows.seconds)
 
 
-def memory_table() -> pandas.DataFrame:
+def memory_table(rows: pandas.DataFrame) -> pandas.DataFrame:
     """How far the forecast of memory is from published peaks; nothing was fitted to these.
 
+    Args:
+        rows: what `forecast_published_memory` returns.
+
     Example:
-        >>> list(memory_table().index)
-        ['all', 'allocated', 'process', 'reserved']
+        >>> published = read_published_memory().query("gpu == 'T4'")
+        >>> list(memory_table(forecast_published_memory(published)).index)
+        ['all', 'process']
     """
-    rows = forecast_published_memory()
     table = _errors_of({"all": rows} | dict([*rows.groupby("measure")]), rows.mib)
     table["lowest"] = rows.groupby("measure").error.min()
     table.loc["all", "lowest"] = rows.error.min()
@@ -155,17 +162,25 @@ def _errors_of(parts: Mapping[str, pandas.DataFrame], published: pandas.Series) 
     return pandas.DataFrame.from_dict(found, orient="index").astype({"rows": int})
 
 
-def report() -> str:
+def report(
+    by_family: pandas.DataFrame, by_card: pandas.DataFrame, memory: pandas.DataFrame
+) -> str:
     """Write down in Markdown how far to trust the forecasts.
 
+    Args:
+        by_family, by_card: seconds, forecast without the family of a card, and without the card.
+        memory: what `forecast_published_memory` returns.
+
     Example:
-        >>> report().splitlines()[0]
+        >>> seconds = forecast_published_seconds(read_published_seconds().query("gpu == 'T4'"))
+        >>> memory = forecast_published_memory(read_published_memory().query("gpu == 'T4'"))
+        >>> report(seconds, seconds, memory).splitlines()[0]
         '# How far to trust the forecasts'
     """
     parts = {
-        "Seconds, the card's family left out": seconds_table("family"),
-        "Seconds, the card left out": seconds_table("gpu"),
-        "Memory": memory_table(),
+        "Seconds, the card's family left out": seconds_table(by_family),
+        "Seconds, the card left out": seconds_table(by_card),
+        "Memory": memory_table(memory),
     }
     return TEXT + "".join(f"\n## {title}\n\n{_markdown(table)}" for title, table in parts.items())
 
@@ -189,8 +204,10 @@ def main() -> None:
     lines = [f' "{name}": {json.dumps(of._asdict())}' for name, of in fitted.items()]
     (DATA / "constants.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     read_constants.cache_clear()
-    REPORT.write_text(report(), encoding="utf-8")
-    print(*lines, report(), sep="\n")
+    seconds = [forecast_published_seconds(left_out=column) for column in ("family", "gpu")]
+    text = report(*seconds, forecast_published_memory())
+    REPORT.write_text(text, encoding="utf-8")
+    print(*lines, text, sep="\n")
 
 
 if __name__ == "__main__":

@@ -300,7 +300,7 @@ def test_the_range_holds_what_cuda_reserves(batch_size):
 # What fits
 
 
-@pytest.mark.parametrize("settings", [{}, {"attention": "sliced", "vae_slicing": True}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"attention": "classic", "vae_slicing": True}], ids=str)
 def test_the_largest_batch_is_the_largest_whose_careful_forecast_fits(settings):
     budgets = {"small": 5.0, "large": 11.76}
     table = what_fits("sd15-shape", gpus=budgets, **settings)

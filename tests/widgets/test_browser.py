@@ -296,9 +296,19 @@ def tab_to(page, name):
     raise AssertionError(f"Tab never reaches {name}")
 
 
-def test_every_control_has_a_name_that_screen_readers_read(page, served):
+@pytest.fixture(scope="module")
+def visited(browser, served):
+    """A page that several tests look at, and none leaves in another state than it was."""
+    context = browser.new_context(viewport=LAPTOP)
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
     visit(page, served)
-    nameless = page.evaluate(
+    yield page
+    context.close()
+
+
+def test_every_control_has_a_name_that_screen_readers_read(visited):
+    nameless = visited.evaluate(
         "() => [...document.querySelectorAll('input, select, textarea, button')]"
         ".filter(one => one.offsetParent && !(one.labels?.[0]?.innerText || one.innerText"
         " || one.ariaLabel).trim()).map(one => one.outerHTML)"
@@ -307,9 +317,9 @@ def test_every_control_has_a_name_that_screen_readers_read(page, served):
 
 
 @pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
-def test_it_fits_the_screen(page, served, size):
+def test_it_fits_the_screen(visited, size):
+    page = visited
     page.set_viewport_size(size)
-    visit(page, served)
     fill(page, "Steps", 2)
     generate(page)
     width = page.evaluate("() => document.scrollingElement.scrollWidth")
