@@ -25,10 +25,10 @@ README = ROOT / "README.md"
 MEASURED = ("02_speed", "03_memory", "05_faster")  # the notebooks that measure time
 # The labels of 05 that tell the whole road, and what they are called in the README.
 ROAD = {
-    "baseline": "the walkthrough's baseline",
-    "recipe": "its recipe",
-    "nothing lost, together": "all that changes nothing",
-    "all together": "all together",
+    "baseline": "default",
+    "recipe": "the page's recipe",
+    "nothing lost, together": "part two, same picture",
+    "all together": "and four-step weights",
 }
 
 
@@ -139,7 +139,7 @@ def tabulate_road(folder: Path = RESULTS) -> str:
 
     Example:
         >>> print(tabulate_road().splitlines()[0])
-        | machine | model | the walkthrough's baseline | its recipe | ... | all together |
+        | machine | model | default | the page's recipe | ... | and four-step weights |
     """
     import pandas
 

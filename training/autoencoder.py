@@ -59,7 +59,7 @@ def reconstruction_loss(made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 def to_tensor(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
     """uint8 (N, H, W, 3) to float (N, 3, H, W) in [-1, 1]."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+    tensor = torch.from_numpy(np.array(pictures, order="C")).to(device)
     return (tensor.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous()
 
 

@@ -242,7 +242,12 @@ def looks_right(numbers: np.ndarray) -> np.ndarray:
 def right_over_left(latents: np.ndarray) -> np.ndarray:
     """What latents of profiles that look right have over their mirror images', (12, 16, 16)."""
     usual = range(HELD_OUT, min(HELD_OUT + USUAL, len(latents)))
-    numbers = np.array([n for n in usual if spec_of(n).view == "side"])
+    numbers = np.array([n for n in usual if spec_of(n).view == "side"], int)
+    if not numbers.size:
+        raise ValueError(
+            f"No profile to train on is among {len(latents):,} drawings, of which {HELD_OUT:,} are "
+            f"kept for the examination: draw {HELD_OUT + USUAL:,} or more (--pictures)."
+        )
     right = looks_right(numbers).astype(int)
     return np.subtract(latents[numbers, 1 - right], latents[numbers, right], dtype=float).mean(0)
 

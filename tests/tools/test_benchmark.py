@@ -92,7 +92,7 @@ def test_the_road_of_each_machine_is_a_line_of_the_table(tmp_path):
 def test_the_readme_holds_the_table_of_the_results_that_are_kept():
     text = benchmark.README.read_text(encoding="utf-8")
     assert benchmark.with_table(text, benchmark.tabulate_road()) == text
-    assert "| all together |" in text
+    assert "| and four-step weights |" in text
 
 
 def test_the_table_finds_its_labels_in_the_notebook():

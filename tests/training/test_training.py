@@ -195,6 +195,11 @@ def test_noise_decides_which_way_a_face_looks() -> None:
     assert abs(noise.std() - 1) < 0.02
 
 
+def test_without_a_profile_among_the_drawings_it_says_how_many_to_draw() -> None:
+    with pytest.raises(ValueError, match="No profile to train on .* draw 4,000 or more"):
+        denoiser.right_over_left(np.zeros((dataset.HELD_OUT, 2, 12, 16, 16), np.float16))
+
+
 def test_mirrored_drawings_face_the_other_way() -> None:
     left, right = (
         np.asarray(draw(Spec(view="side", direction=direction))) for direction in ("left", "right")

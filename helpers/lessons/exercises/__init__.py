@@ -13,6 +13,7 @@ from helpers.lessons.exercises.drawing import (
     image_of_batch,
     nearer_scheduler,
     same_as_pipeline,
+    same_picture,
     settings_are,
 )
 from helpers.lessons.exercises.figures import (
@@ -57,6 +58,7 @@ __all__ = [
     "predicted_seconds",
     "prompt_that_shows",
     "same_as_pipeline",
+    "same_picture",
     "seed_that_shows",
     "settings_are",
     "settings_that_fit",

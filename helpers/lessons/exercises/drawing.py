@@ -54,7 +54,7 @@ def image_of_batch(answer: Image.Image, batch: Sequence[Image.Image], index: int
     Example:
         >>> batch = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
         >>> image_of_batch(batch[1].copy(), batch, index=2)
-        'Not yet: that is image 1 of the batch. Image i has seed i, and the first is image 0.'
+        'Not yet: that is image 1 of the batch, counted from 0. Take the prompt and seed of image 2.'
         >>> image_of_batch(batch[2].copy(), batch, index=2)
         'Right: image 2 came again, without the others.'
     """
@@ -69,10 +69,31 @@ def image_of_batch(answer: Image.Image, batch: Sequence[Image.Image], index: int
         )
     if nearest != index:
         return (
-            f"Not yet: that is image {nearest} of the batch. "
-            "Image i has seed i, and the first is image 0."
+            f"Not yet: that is image {nearest} of the batch, counted from 0. "
+            f"Take the prompt and seed of image {index}."
         )
     return f"Right: image {index} came again, without the others."
+
+
+@checks(Image.Image, "a picture")
+def same_picture(answer: Image.Image, picture: Image.Image) -> str:
+    """Is this the picture, drawn again?
+
+    Args:
+        answer: a picture.
+        picture: the one to be drawn again.
+
+    Example:
+        >>> picture = Image.new("RGB", (8, 8), "red")
+        >>> same_picture(picture.copy(), picture)
+        'Right: the same picture, drawn again.'
+    """
+    if answer is picture:
+        return "Not yet: that is the picture itself; draw it again."
+    away = image_distance(answer, picture)
+    if away > SAME:
+        return f"Not yet: it is {away:.0f} of 255 away. Change nothing in the lines that you run."
+    return "Right: the same picture, drawn again."
 
 
 @checks(int, "a number")
