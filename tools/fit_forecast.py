@@ -18,7 +18,6 @@ from helpers.forecast.published import (
     forecast_published_memory,
     forecast_published_seconds,
     forecast_row,
-    read_published_memory,
     read_published_seconds,
 )
 from helpers.forecast.rates import Constants, read_constants
@@ -134,6 +133,7 @@ def memory_table(rows: pandas.DataFrame) -> pandas.DataFrame:
         rows: what `forecast_published_memory` returns.
 
     Example:
+        >>> from helpers.forecast.published import read_published_memory
         >>> published = read_published_memory().query("gpu == 'T4'")
         >>> list(memory_table(forecast_published_memory(published)).index)
         ['all', 'process']
@@ -162,9 +162,7 @@ def _errors_of(parts: Mapping[str, pandas.DataFrame], published: pandas.Series) 
     return pandas.DataFrame.from_dict(found, orient="index").astype({"rows": int})
 
 
-def report(
-    by_family: pandas.DataFrame, by_card: pandas.DataFrame, memory: pandas.DataFrame
-) -> str:
+def report(by_family: pandas.DataFrame, by_card: pandas.DataFrame, memory: pandas.DataFrame) -> str:
     """Write down in Markdown how far to trust the forecasts.
 
     Args:
@@ -172,6 +170,7 @@ def report(
         memory: what `forecast_published_memory` returns.
 
     Example:
+        >>> from helpers.forecast.published import read_published_memory
         >>> seconds = forecast_published_seconds(read_published_seconds().query("gpu == 'T4'"))
         >>> memory = forecast_published_memory(read_published_memory().query("gpu == 'T4'"))
         >>> report(seconds, seconds, memory).splitlines()[0]

@@ -49,8 +49,8 @@ def save_changes(unet: torch.nn.Module, folder: Path) -> None:
 def export(folder: Path, models: Path, device: torch.device) -> None:
     """Write what was trained into `models`: the early pipeline with the decoder that it was trained
     with, the final one with the further-trained decoder, that decoder alone, and the changes that
-    make a few steps enough. Training that went on from shipped weights has no early state to show, and
-    leaves the early pipeline as it is."""
+    make a few steps enough. Training that went on from shipped weights has no early state to show,
+    and leaves the early pipeline as it is."""
     vae = loop.load(autoencoder.decoder_stage, name="decoder", folder=folder, device=device)["vae"]
     if not (folder / "start").exists():
         modules = loop.load(denoiser.stage, name="denoiser-early", folder=folder, device=device)

@@ -327,4 +327,4 @@ def test_a_negative_prompt_that_removes(pipeline, monkeypatch, after, said):
     monkeypatch.setattr(exercises.prompts, "read_attributes", read)
     told = (pipeline, PROMPTS[1], None, ("mood", "smiling"), range(2))
     found = exercises.negative_prompt_that_removes("smiling", *told, num_inference_steps=1)
-    assert found == f"{said}smiling in {after} of 2 pictures, 2 without it."
+    assert found == f"{said}with it, smiling shows in {after} of 2 pictures; without it, in 2."

@@ -54,7 +54,7 @@ def image_of_batch(answer: Image.Image, batch: Sequence[Image.Image], index: int
     Example:
         >>> batch = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
         >>> image_of_batch(batch[1].copy(), batch, index=2)
-        'Not yet: that is image 1 of the batch, counted from 0. Take the prompt and seed of image 2.'
+        'Not yet: that is image 1, counted from 0. Take the prompt and the seed of image 2.'
         >>> image_of_batch(batch[2].copy(), batch, index=2)
         'Right: image 2 came again, without the others.'
     """
@@ -69,8 +69,8 @@ def image_of_batch(answer: Image.Image, batch: Sequence[Image.Image], index: int
         )
     if nearest != index:
         return (
-            f"Not yet: that is image {nearest} of the batch, counted from 0. "
-            f"Take the prompt and seed of image {index}."
+            f"Not yet: that is image {nearest}, counted from 0. "
+            f"Take the prompt and the seed of image {index}."
         )
     return f"Right: image {index} came again, without the others."
 

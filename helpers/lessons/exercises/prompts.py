@@ -102,7 +102,9 @@ def negative_prompt_that_removes(
         told = {"negative_prompt": negative and [negative] * len(seeds), **settings}
         images = pipeline([prompt] * len(seeds), generator=make_generators(seeds), **told).images
         count.append(int((read_attributes(images, judge)[attribute] == value).sum()))
-    said = f"{value} in {count[1]} of {len(seeds)} pictures, {count[0]} without it."
+    said = (
+        f"with it, {value} shows in {count[1]} of {len(seeds)} pictures; without it, in {count[0]}."
+    )
     return f"Right: {said}" if count[1] < count[0] else f"Not yet: {said}"
 
 
