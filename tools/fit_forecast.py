@@ -203,8 +203,8 @@ def main() -> None:
     lines = [f' "{name}": {json.dumps(of._asdict())}' for name, of in fitted.items()]
     (DATA / "constants.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     read_constants.cache_clear()
-    seconds = [forecast_published_seconds(left_out=column) for column in ("family", "gpu")]
-    text = report(*seconds, forecast_published_memory())
+    by_family, by_card = (forecast_published_seconds(left_out=one) for one in ("family", "gpu"))
+    text = report(by_family, by_card, forecast_published_memory())
     REPORT.write_text(text, encoding="utf-8")
     print(*lines, text, sep="\n")
 
