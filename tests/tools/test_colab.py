@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import nbformat
 import pip
 import pytest
+from packaging.requirements import Requirement
 
 from helpers import MODELS, load_pipeline
 from tools import colab
@@ -24,6 +26,9 @@ ON_COLAB = "import sys, types\nsys.modules['google.colab'] = types.ModuleType('c
 # What Colab has, as its published list says of June 2026, and what there is to install.
 PRESENT = {"torch": "2.11.0+cu128", "torchvision": "0.26.0+cu128", "triton": "3.6.0"}
 PRESENT |= {"accelerate": "1.13.0", "numpy": "2.0.2", "pandas": "2.2.2", "ipywidgets": "7.7.1"}
+# What its kernel has imported before the first cell runs, in the versions of August 2026.
+IN_USE = {"matplotlib": "3.10.0", "numpy": "2.1.3", "pandas": "2.2.3", "pillow": "11.3.0"}
+IN_USE |= {"psutil": "5.9.5", "tqdm": "4.67.3"}
 
 
 @pytest.fixture
@@ -43,6 +48,17 @@ def set_address(project, address):
     urls = f'[project.urls]\nRepository = "{address}"\n\n' if address else ""
     text = text.replace("[tool.setuptools", f"{urls}[tool.setuptools", 1)
     (project / "pyproject.toml").write_text(text)
+
+
+# What may be used here in the versions that are there
+
+
+def test_nothing_that_colab_has_in_use_need_be_replaced():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {one.name: one.specifier for one in map(Requirement, project["dependencies"])}
+    asked = wanted.keys() & IN_USE.keys()
+    assert len(asked) == len(IN_USE)
+    assert {name for name in asked if IN_USE[name] not in wanted[name]} == set()
 
 
 # The first cell
