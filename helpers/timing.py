@@ -85,11 +85,9 @@ class Measurement:
         if self.steps_per_second:
             parts.append(f"{self.steps_per_second:.1f} steps/s")
         if self.ratios:
-            seen = "as fast as the one beside"
-            if self.is_faster is None:
-                seen += ", which is no difference seen"
+            seen = ", which is no difference seen" if self.is_faster is None else ""
             turns = f"turns from {min(self.ratios):.2f} to {max(self.ratios):.2f}"
-            parts.append(f"{self.times_faster:.2f} times {seen} ({turns})")
+            parts.append(f"{self.times_faster:.2f} times as fast as the one beside{seen} ({turns})")
         if self.peak_memory:
             parts.append(f"{self.peak_memory / 1e9:.2f} GB at most")
         if self.device:
@@ -123,7 +121,7 @@ def measure(
             Make the generators inside it: one made outside moves on from run to run.
         label: what tells this measurement from the others.
         warmup: runs that are not timed, for caches and compilers to settle.
-        repeats: runs that are timed.
+        repeats: runs that are timed; of `TUTORIAL_REPEATS` in the environment, where that is less.
         num_inference_steps: the steps of one call, for steps per second.
         beside: a call to compare with. `ratios` are those of the seconds per image, turn by turn,
             and `is_faster` says whether they leave a doubt; as both are in memory, there is no
@@ -141,6 +139,7 @@ def measure(
     """
     if repeats < 1 or warmup < 0:
         raise ValueError(f"Timing needs repeats >= 1 and warmup >= 0, not {repeats} and {warmup}.")
+    repeats = min(repeats, int(os.environ.get("TUTORIAL_REPEATS", repeats)))
     gc.collect()  # what earlier cells left behind is not this call's memory
     gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     for gpu in gpus:

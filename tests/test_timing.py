@@ -50,6 +50,14 @@ def test_the_call_is_made_as_often_as_asked(clock):
     assert len(calls) == 1 + 4
 
 
+@pytest.mark.parametrize(("repeats", "timed"), [(5, 2), (1, 1)])
+def test_the_environment_says_how_often_at_most(monkeypatch, repeats, timed):
+    monkeypatch.setenv("TUTORIAL_REPEATS", "2")
+    calls = []
+    measure(lambda: calls.append(1), repeats=repeats)
+    assert len(calls) == 1 + timed
+
+
 def test_two_calls_take_turns_and_their_ratio_is_the_median_of_the_turns(clock):
     clock(100, 100, 1, 2, 1, 6, 10, 40)
     calls = []

@@ -21,6 +21,7 @@ from helpers.forecast.dry_run import (
     size_of,
 )
 from helpers.forecast.gpus import CARDS
+from helpers.forecast.remembering import RememberedShapes
 from helpers.forecast.storages import FusedAttention, LiveStorages
 from helpers.memory import bytes_of, modules_of, readable, tensors_of
 
@@ -158,7 +159,7 @@ def forecast_memory(
     storages = LiveStorages(tensors_of(*modules.values()), allocator)
     steps = one_step(pipeline, batch_size, height, width)
     weights, activations = {}, {}
-    with torch.no_grad(), FusedAttention(), storages:
+    with torch.no_grad(), FusedAttention(), RememberedShapes(), storages:
         for component, name in COMPONENTS.items():
             if name not in modules:
                 continue

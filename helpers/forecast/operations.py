@@ -22,6 +22,7 @@ from helpers.forecast.dry_run import (
     set_attention,
     size_of,
 )
+from helpers.forecast.remembering import RememberedShapes
 from helpers.forecast.storages import FusedAttention
 from helpers.memory import modules_of, tensors_of
 
@@ -104,12 +105,12 @@ def _operations_of(
     set_attention(pipeline, attention)
     modules = modules_of(pipeline)
     found = {}
-    steps = one_step(pipeline, 1, height, width)
+    steps, remembered = one_step(pipeline, 1, height, width), RememberedShapes()
     for component, name in COMPONENTS.items():
         if name in modules:
             samples = 2 if name == "unet" else 1
             recorder = OperationRecorder(tensors_of(modules[name]), samples)
-            with torch.no_grad(), FusedAttention(recorder.note_attention), recorder:
+            with torch.no_grad(), FusedAttention(recorder.note_attention), remembered, recorder:
                 next(steps)
             found[component] = recorder.operations()
     return found
