@@ -140,6 +140,10 @@ def _make_controls(schedulers: list[str]) -> dict[str, ipywidgets.Widget]:
         "comparing": ipywidgets.Checkbox(description="Compare two", indent=False),
     }
     for control in controls.values():
+        # Told of every key, the page holds some back while the kernel is busy, but no click: what
+        # is typed in a hurry would be drawn by half.
+        if control.has_trait("continuous_update"):
+            control.continuous_update = False
         control.layout.width = "auto"
         control.style.description_width = "8.5em"
     return controls

@@ -266,15 +266,29 @@ def test_as_an_app_the_playground_is_alone_and_works(page, served, tmp_path, req
     play_through(page, tmp_path)
 
 
-def test_the_keyboard_alone_is_enough(page, served):
+@contextmanager
+def held_up():
+    """Hold the kernels meanwhile, as a machine that has too much to do does."""
+    everything = psutil.Process().children(recursive=True)
+    kernels = [one for one in everything if "ipykernel_launcher" in " ".join(one.cmdline())]
+    assert kernels
+    for kernel in kernels:
+        kernel.suspend()
+    yield
+    for kernel in kernels:
+        kernel.resume()
+
+
+def test_the_keyboard_alone_is_enough_and_may_be_faster_than_the_machine(page, served):
     visit(page, served)
     page.keyboard.press("Tab")
-    for label, keys in (("Prompt", "a knight"), ("Steps", "3")):
-        tab_to(page, label)
-        page.keyboard.press("Control+A")
-        page.keyboard.type(keys)
-    tab_to(page, "Generate")
-    page.keyboard.press("Space")
+    with held_up():
+        for label, keys in (("Prompt", "a knight"), ("Steps", "3")):
+            tab_to(page, label)
+            page.keyboard.press("Control+A")
+            page.keyboard.type(keys)
+        tab_to(page, "Generate")
+        page.keyboard.press("Space")
     expect(thumbnails(page)).to_have_count(1)
     expect(shown(page)).to_have_attribute("alt", re.compile("a knight"))
     for name in ("Use its seed", "Load a picture", "Compare two", "Show code"):

@@ -93,6 +93,12 @@ def test_what_a_control_says_is_what_the_state_says(play):
     assert (play.state.prompt, play.state.num_images) == ("a queen", 3)
 
 
+def test_what_is_typed_is_sent_whole_so_that_no_click_overtakes_it(play):
+    typed = ("prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale")
+    controls = play._view.controls
+    assert [name for name in typed if controls[name].continuous_update] == []
+
+
 def test_numbers_beyond_their_range_are_brought_into_it(play):
     for name, value, limit in (
         ("num_inference_steps", 10**9, 1000),
