@@ -216,6 +216,21 @@ def test_prose_leads_through_the_code(notebook):
     assert "ccccc" not in kinds
 
 
+def unguarded_calls(node):
+    """The calls that a cell makes itself, outside of functions and of `try`."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.Try):
+            if isinstance(child, ast.Call):
+                yield ast.unparse(child.func)
+            yield from unguarded_calls(child)
+
+
+def test_a_package_that_may_be_missing_stops_no_notebook(notebook):
+    of_openvino = {"helpers.use_openvino", "nothing_lost", "start_genai"}
+    for cell in code_cells(notebook):
+        assert not of_openvino & set(unguarded_calls(ast.parse(cell.source))), cell.source
+
+
 def test_what_hangs_on_the_clock_is_not_compared(notebook):
     for cell in code_cells(notebook):
         named = {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(

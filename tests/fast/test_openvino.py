@@ -55,6 +55,10 @@ def test_it_can_be_converted_again_with_other_weights():
     assert image_distance(draw(pipeline, guidance_scale=1)[0], before) > 10
 
 
+@pytest.mark.skipif(
+    "ONEDNN_MAX_CPU_ISA" in os.environ,
+    reason="OpenVINO asks the processor for bfloat16, its kernels ask this variable: they disagree",
+)
 def test_half_precision_stays_half_precision():
     pipeline = use_openvino(load_pipeline("tiny-portraits", device="cpu", dtype="bfloat16"))
     latents = draw(pipeline, output_type="latent")
