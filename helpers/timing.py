@@ -121,7 +121,7 @@ def measure(
             Make the generators inside it: one made outside moves on from run to run.
         label: what tells this measurement from the others.
         warmup: runs that are not timed, for caches and compilers to settle.
-        repeats: runs that are timed; of `TUTORIAL_REPEATS` in the environment, where that is less.
+        repeats: runs that are timed; `TUTORIAL_REPEATS` in the environment is the most there are.
         num_inference_steps: the steps of one call, for steps per second.
         beside: a call to compare with. `ratios` are those of the seconds per image, turn by turn,
             and `is_faster` says whether they leave a doubt; as both are in memory, there is no
