@@ -19,8 +19,8 @@ export JUPYTER_PREFER_ENV_PATH = 1
 # What is tested or stored draws no progress bars and asks no server for anything.
 test notebooks: export CI = true
 test notebooks: export HF_HUB_OFFLINE = 1
-# No test compares seconds, so a call is timed once in the notebooks that it runs.
-test: export TUTORIAL_REPEATS = 1
+# No test compares seconds, so what the notebooks time is run once.
+test: export TUTORIAL_ONCE = 1
 
 .DEFAULT_GOAL := help
 .PHONY: help lab app pictures screenshot test check lint notebooks html slides handout badges benchmark gpu-day model evaluate clean

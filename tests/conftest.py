@@ -12,6 +12,15 @@ def pytest_addoption(parser):
     parser.addoption("--screenshot", help="where to save a picture of the playground")
 
 
+def pytest_collection():
+    """Looking for garbage among all that is imported takes a quarter of the time of importing."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    gc.enable()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def old_objects_aside():
     """What the helpers do before they measure memory, collecting garbage, takes most of a second
@@ -23,7 +32,7 @@ def old_objects_aside():
 @pytest.fixture(autouse=True)
 def timed_as_often_as_told(monkeypatch):
     """What `make test` sets for the notebooks, which take minutes, is not for these tests."""
-    monkeypatch.delenv("TUTORIAL_REPEATS", raising=False)
+    monkeypatch.delenv("TUTORIAL_ONCE", raising=False)
 
 
 @pytest.fixture(scope="session")

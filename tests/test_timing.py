@@ -50,12 +50,11 @@ def test_the_call_is_made_as_often_as_asked(clock):
     assert len(calls) == 1 + 4
 
 
-@pytest.mark.parametrize(("repeats", "timed"), [(5, 2), (1, 1)])
-def test_the_environment_says_how_often_at_most(monkeypatch, repeats, timed):
-    monkeypatch.setenv("TUTORIAL_REPEATS", "2")
+def test_where_nobody_compares_seconds_a_call_is_made_once(monkeypatch):
+    monkeypatch.setenv("TUTORIAL_ONCE", "1")
     calls = []
-    measure(lambda: calls.append(1), repeats=repeats)
-    assert len(calls) == 1 + timed
+    measurement = measure(lambda: calls.append(1), beside=lambda: calls.append(2), repeats=5)
+    assert calls == [1, 2] and len(measurement.ratios) == 1
 
 
 def test_two_calls_take_turns_and_their_ratio_is_the_median_of_the_turns(clock):

@@ -189,12 +189,19 @@ def fit(stage: Stage, *, name: str, folder: Path, samples: int, batch: int, rate
     """
     world = (processes or os.cpu_count()) if device.type == "cpu" else 1
     job = (stage, name, folder, samples, batch, rates, device, seed)
+    if _seen(folder / f"{name}.checkpoint.pt") >= samples:
+        return load(stage, name=name, folder=folder, device=device)
     if world > 1:
         floats = sum(p.numel() for p in stage(folder, device)[0].parameters())
         mp.spawn(_worker, (Team(world, floats), *job), nprocs=world)
     else:
         _worker(0, None, *job)
     return load(stage, name=name, folder=folder, device=device)
+
+
+def _seen(path: Path) -> int:
+    """The samples that a checkpoint has seen; -1 if there is none, not even of an empty budget."""
+    return torch.load(path, weights_only=True, mmap=True)["seen"] if path.exists() else -1
 
 
 def load(stage: Stage, *, name: str, folder: Path, device: torch.device) -> nn.ModuleDict:

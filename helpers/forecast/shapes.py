@@ -37,7 +37,7 @@ def empty_pipeline(
     Returns:
         The pipeline, its parameters on the meta device, where they take no memory.
 
-    Source: accelerate, `init_empty_weights`.
+    Source: accelerate, `init_empty_weights`; transformers, `no_init_weights`.
 
     Example:
         >>> pipeline = empty_pipeline(MODELS_FOLDER / "sd15-shape", torch.float16)
@@ -48,10 +48,11 @@ def empty_pipeline(
     import transformers
     from accelerate import init_empty_weights
     from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers.initialization import no_init_weights
 
     name = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
     parts: dict[str, Any] = {}
-    with init_empty_weights():
+    with init_empty_weights(), no_init_weights():  # what has no contents need not be drawn
         for part, encoder in PIPELINES[name].items():
             config = transformers.CLIPTextConfig.from_pretrained(folder, subfolder=part)
             parts[part] = getattr(transformers, encoder)(config)

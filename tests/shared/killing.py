@@ -29,13 +29,13 @@ def jobs_of(count):
     ]
 
 
-def start(table, folder, patience):
+def start(table, folder):
     """Start two processes of one thread as a batch system does, without a launcher over them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "helpers.sweeps", str(table), folder, "--device", "cpu"]
-    command += ["--patience", str(patience)]
+    command += ["--patience", "3"]
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     group |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"} | QUIET
     return [run(command, group | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
@@ -51,14 +51,13 @@ def pictures(folder):
     return sorted(path.name for path in folder.glob("*.png"))
 
 
-def kill_while_it_draws(table, folder, chance, missing):
+def kill_while_it_draws(table, folder, chance, count):
     """Run a sweep, and kill one of its processes early: the other goes on to the end of its share.
 
     Returns the number of the process, whether it was alive, and what each of them said.
     """
-    enough = len(pictures(folder)) + missing // 4
-    processes = start(table, folder, patience=3)
-    while len(pictures(folder)) <= enough and all(one.poll() is None for one in processes):
+    processes = start(table, folder)
+    while len(pictures(folder)) <= count // 4 and all(one.poll() is None for one in processes):
         time.sleep(0.005)
     victim = chance.randrange(2)
     alive = processes[victim].poll() is None
@@ -73,20 +72,15 @@ def write_jobs(folder, count):
     return path, folder / "pictures"
 
 
-def kill_and_finish(place, count, kills):
-    """Draw pictures without a launcher, a run for each kill and one that finishes.
+def kill_and_finish(place, count):
+    """Draw pictures in two processes of which one is killed, and the rest in this process.
 
-    Returns the folder, and of each run the one killed, whether it was alive, and what was said.
+    Returns the folder, and the one killed, whether it was alive, and what each of them said.
     """
-    chance, said = random.Random(0), []
     table, drawn = write_jobs(place, count)
-    for _ in range(kills):
-        missing = count - len(pictures(drawn))
-        said.append(kill_while_it_draws(table, drawn, chance, missing))
-    processes = start(table, drawn, patience=60)
-    said.append((None, None, [one.communicate()[0] for one in processes]))
-    assert [one.returncode for one in processes] == [0, 0], said[-1]
-    return drawn, said
+    seen = kill_while_it_draws(table, drawn, random.Random(0), count)
+    sweep(table, drawn, device="cpu")
+    return drawn, seen
 
 
 def kill_under_launcher(place, count, kills):

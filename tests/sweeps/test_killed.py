@@ -11,7 +11,7 @@ COUNT = 32
 
 
 def test_after_a_kill_the_set_is_whole_and_each_as_one_process_draws_it(tmp_path, pipeline):
-    folder, said = kill_and_finish(tmp_path, COUNT, kills=1)
+    folder, (victim, alive, texts) = kill_and_finish(tmp_path, COUNT)
     wanted, _ = describe_jobs(jobs_of(COUNT), pipeline)
     assert pictures(folder) == sorted(wanted)
     assert not list(folder.glob(".*"))
@@ -19,7 +19,6 @@ def test_after_a_kill_the_set_is_whole_and_each_as_one_process_draws_it(tmp_path
         assert is_whole(folder / name)
         alone = draw(pipeline, settings, lambda *_: True)
         assert image_distance(Image.open(folder / name), alone) < 2
-    victim, alive, texts = said[0]
     assert alive
     if victim == 1:  # the first process says that the other is silent
         assert "Process 1 has drawn" in texts[0] and "run the same again" in texts[0]

@@ -95,13 +95,13 @@ def wait_for(port, process, log):
 
 
 @contextmanager
-def jupyter(folder, module):
+def jupyter(folder):
     """Serve a copy of the notebook, so that no run changes the stored one."""
     (folder / "notebooks").mkdir()
     shutil.copy(ROOT / "notebooks" / NAME, folder / "notebooks")
     root = f"--ServerApp.root_dir={folder / 'notebooks'}"
     flags = ["--IdentityProvider.token=", "--ServerApp.allow_root=True", root]
-    with serve(folder, module, *flags) as address:
+    with serve(folder, "jupyterlab", *flags) as address:
         yield address
 
 
@@ -215,18 +215,23 @@ def load(page, path):
     chooser.value.set_files(path)
 
 
-def test_in_jupyterlab(page, tmp_path):
-    with jupyter(tmp_path, "jupyterlab") as address:
-        page.goto(f"{address}/lab/tree/{NAME}")
-        run_all(page)
-        play_through(page, tmp_path)
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab's server, which serves Notebook 7 as well."""
+    with jupyter(tmp_path_factory.mktemp("lab")) as address:
+        yield address
 
 
-def test_in_notebook_7(page, tmp_path):
-    with jupyter(tmp_path, "notebook") as address:
-        page.goto(f"{address}/notebooks/{NAME}")
-        run_all(page)
-        play_through(page, tmp_path)
+def test_in_jupyterlab(page, lab, tmp_path):
+    page.goto(f"{lab}/lab/tree/{NAME}")
+    run_all(page)
+    play_through(page, tmp_path)
+
+
+def test_in_notebook_7_once_more_in_the_same_kernel(page, lab, tmp_path):
+    page.goto(f"{lab}/notebooks/{NAME}")
+    run_all(page)
+    play_through(page, tmp_path)
 
 
 def take_screenshot(page, target):
@@ -350,13 +355,10 @@ def kernel_of(page):
     return json.loads(config)["kernelId"]
 
 
-def test_a_visitor_has_a_kernel_of_their_own_and_can_run_no_code(page, browser, served, tmp_path):
+def test_a_visitor_has_a_kernel_of_their_own_and_can_run_no_code(page, visited, served, tmp_path):
     visit(page, served)
     kernel = kernel_of(page)
-    with browser.new_context() as other:
-        another = other.new_page()
-        visit(another, served)
-        assert kernel_of(another) != kernel
+    assert kernel_of(visited) != kernel
     target = tmp_path / "written by a visitor"
     replies = ask_kernel(served, kernel, f"open({str(target)!r}, 'w')")
     assert "kernel_info_reply" in replies  # the line to the kernel is open
