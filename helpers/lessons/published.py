@@ -78,7 +78,7 @@ CLAIMS: dict[str, Claim] = {
         f"a T4 6%, on an RTX 4090 10% ({TORCH2}).",
     ),
     "L17": Claim(
-        "With PyTorch 1.13, xFormers makes attention faster and save memory.",
+        "With PyTorch 1.13, xFormers makes attention faster and saves memory.",
         elsewhere="held on a T4: a batch of 4 took 39 s with classic attention, 30 s with "
         f"xFormers, and 30 s with what PyTorch 2 brings along ({TORCH2}).",
     ),
