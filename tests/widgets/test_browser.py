@@ -198,7 +198,7 @@ def play_through(page, folder):
     load(page, path)
     expect(thumbnails(page)).to_have_count(count + 1)
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(read_settings(path).prompt)
-    assert shown(page).get_attribute("src") == saved
+    expect(shown(page)).to_have_attribute("src", saved)
 
     page.get_by_label("Compare two").check()
     thumbnails(page).first.click()
