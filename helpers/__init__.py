@@ -1,5 +1,6 @@
 """The tutorial's helpers: load a pipeline, make its inputs, measure it, show what it drew."""
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 from helpers.changes import use_scheduler, use_vae
@@ -22,6 +23,7 @@ from helpers.pictures.xy_grid import xy_grid
 from helpers.sweeps.running import sweep
 from helpers.timing import Measurement, compare, measure
 
+gc.set_threshold(10_000)  # not 700: the libraries make half a million objects, and all stay
 if TYPE_CHECKING:
     from helpers.widgets.player import playground
 

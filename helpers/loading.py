@@ -196,12 +196,10 @@ def quieten() -> None:
     logging.getLogger("transformers.utils.import_utils").setLevel(logging.ERROR)
     if os.environ.get("CI"):
         import diffusers
-        import huggingface_hub
         import transformers
 
         diffusers.logging.disable_progress_bar()
-        transformers.logging.disable_progress_bar()
-        huggingface_hub.utils.disable_progress_bars()
+        transformers.logging.disable_progress_bar()  # and those of huggingface_hub
 
 
 def _suitable_dtype(device: torch.device) -> torch.dtype:

@@ -139,8 +139,7 @@ def measure(
     """
     if repeats < 1 or warmup < 0:
         raise ValueError(f"Timing needs repeats >= 1 and warmup >= 0, not {repeats} and {warmup}.")
-    if "TUTORIAL_ONCE" in os.environ:  # set by `make test`, where nobody compares seconds
-        warmup, repeats = 0, 1
+    warmup, repeats = (0, 1) if "TUTORIAL_ONCE" in os.environ else (warmup, repeats)
     gc.collect()  # what earlier cells left behind is not this call's memory
     gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     for gpu in gpus:

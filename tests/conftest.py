@@ -7,6 +7,8 @@ import pytest
 
 from helpers import MODELS, load_judge, load_pipeline
 
+pytest.register_assert_rewrite("calls")  # which asserts for several tests
+
 
 def pytest_addoption(parser):
     parser.addoption("--screenshot", help="where to save a picture of the playground")
@@ -46,12 +48,6 @@ def pipeline(embedded):
     scheduler, vae = embedded.scheduler, embedded.vae
     yield embedded
     embedded.scheduler, embedded.vae = scheduler, vae
-
-
-@pytest.fixture(scope="session")
-def full_size():
-    """Stable Diffusion 1.5's architecture: 4.3 GB of random weights."""
-    return load_pipeline("sd15-shape", device="cpu", dtype="float32")
 
 
 @pytest.fixture

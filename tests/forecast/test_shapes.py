@@ -1,8 +1,9 @@
-"""A model's exact shape: its parameters, its random weights, its pictures of noise."""
+"""A model's exact shape: its parameters, its random weights, its pictures and its memory."""
 
 import numpy as np
 import pytest
 import torch
+from calls import assert_forecast, set_up
 
 from helpers import (
     MODELS,
@@ -87,6 +88,12 @@ def test_random_weights_carry_the_name_of_their_row(tiny_shape):
     assert identify(pipeline) == (tiny_shape, None)
 
 
+@pytest.fixture(scope="module")
+def full_size():
+    """Stable Diffusion 1.5's architecture: 4.3 GB of random weights."""
+    return load_pipeline("sd15-shape", device="cpu", dtype="float32")
+
+
 def test_its_pictures_are_noise_and_nothing_comes_near_float16s_limit(full_size):
     largest = []
 
@@ -104,3 +111,19 @@ def test_its_pictures_are_noise_and_nothing_comes_near_float16s_limit(full_size)
     assert image.shape == (64, 64, 3)
     assert image.std() > 10
     assert max(largest) < torch.finfo(torch.float16).max / 100
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"height": 256, "width": 256},
+        {"height": 128, "width": 256, "attention": "classic"},
+    ],
+    ids=str,
+)
+def test_the_forecast_is_near_what_stable_diffusions_architecture_takes(full_size, settings):
+    try:
+        assert_forecast(full_size, "sd15-shape", **settings)
+    finally:
+        full_size.disable_attention_slicing()  # back to the default processors
+        set_up(full_size)
