@@ -201,7 +201,9 @@ def fit(stage: Stage, *, name: str, folder: Path, samples: int, batch: int, rate
 
 def _seen(path: Path) -> int:
     """The samples that a checkpoint has seen; -1 if there is none, not even of an empty budget."""
-    return torch.load(path, weights_only=True, mmap=True)["seen"] if path.exists() else -1
+    if not path.exists():
+        return -1
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["seen"]
 
 
 def load(stage: Stage, *, name: str, folder: Path, device: torch.device) -> nn.ModuleDict:
