@@ -23,7 +23,7 @@ from helpers.pictures.xy_grid import xy_grid
 from helpers.sweeps.running import sweep
 from helpers.timing import Measurement, compare, measure
 
-gc.set_threshold(10_000)  # not 700: the libraries make half a million objects, and all stay
+gc.set_threshold(10_000)  # less often: the libraries make half a million objects, and all stay
 if TYPE_CHECKING:
     from helpers.widgets.player import playground
 
