@@ -43,7 +43,7 @@ screenshot: $(INSTALLED) ## Take the picture of the playground for the README, i
 	@$(BIN)/pytest -q tests/widgets/test_browser.py -k app_the_playground --screenshot docs/playground.png
 
 test: lint ## Check everything: style, units, docstrings' examples, every notebook's outputs
-	@$(PYTEST) --durations=10 --nbval --nbval-current-env $(NOTEBOOKS) helpers tools training tests
+	@$(PYTEST) --durations=10 --nbval --nbval-current-env $(NOTEBOOKS) helpers labs tools training tests
 
 check: $(INSTALLED) ## Tell in a minute whether this machine is ready: packages, kernel, disk, browser, a picture
 	@$(BIN)/python -m tools.check

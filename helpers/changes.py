@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from helpers.hub.folders import find_weights, load_file, variant_of
+from helpers.folders import find_weights, load_file, variant_of
 from helpers.models import nearest
 
 if TYPE_CHECKING:

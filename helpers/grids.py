@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops, ImageStat
 
-from helpers.pictures.labels import draw_labels
+from helpers.labels import draw_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

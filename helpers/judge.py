@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from helpers.hub.fetching import fetch, pickle_only
+from helpers.fetching import fetch, pickle_only
 from helpers.loading import pick_device, quieten
 from helpers.models import MODELS_FOLDER
 

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from helpers.changes import use_scheduler
-from helpers.fast.torchao import forget_old_torchao
-from helpers.forecast.shapes import empty_pipeline, fill_with_random_weights
-from helpers.hub.folders import check_folder, find_folder, load_file, variant_of
+from helpers.folders import check_folder, find_folder, load_file, variant_of
 from helpers.models import MODELS, say_once
-from helpers.pictures.weights import note_as_loaded
+from helpers.shapes import empty_pipeline, fill_with_random_weights
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
@@ -64,7 +62,6 @@ def load_pipeline(
     device = pick_device(device)
     dtype = pick_dtype(device, dtype)
     quieten()
-    forget_old_torchao()
     from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
     folder = find_folder(model)
@@ -86,7 +83,6 @@ def load_pipeline(
             trust_remote_code=False,
             variant=variant_of(folder),
         ).to(device)
-    note_as_loaded(pipeline)
     if device.type == "cpu":
         torch.set_num_threads(pick_threads(pipeline))
     pipeline.set_progress_bar_config(disable=bool(os.environ.get("CI")), leave=False)

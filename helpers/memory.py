@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from helpers.forecast.storages import LiveStorages
 from helpers.loading import pick_device
+from helpers.storages import LiveStorages
 
 if TYPE_CHECKING:
     from helpers.pipelines import Pipeline

@@ -14,10 +14,10 @@ from helpers import (
     get_inputs,
     load_pipeline,
     make_generators,
-    use_few_steps,
     use_vae,
 )
 from helpers import use_scheduler as use
+from labs.fast import use_few_steps
 
 
 def draw(pipeline, **changes):

@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import (
-    Measurement,
-    describe,
-    explain_black,
-    image_distance,
-    image_grid,
-    plot_comparison,
-    show,
-)
+from helpers import Measurement, explain_black, image_distance, image_grid, show
+from helpers.lessons.plots import describe, plot_comparison
 
 COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "gray"]
 

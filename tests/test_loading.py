@@ -22,7 +22,7 @@ from helpers import (
     use_vae,
 )
 from helpers import use_scheduler as use
-from helpers.hub.fetching import fetch
+from helpers.fetching import fetch
 from helpers.loading import pick_threads
 from helpers.models import REMOVED
 

@@ -19,8 +19,8 @@ from helpers import (
     memory,
     peak_memory,
 )
-from helpers.forecast.storages import LiveStorages
 from helpers.memory import _double_then_bisect, bytes_of, tensors_of
+from helpers.storages import LiveStorages
 
 ROOT = Path(__file__).parents[1]
 KB = 4000  # bytes of a thousand numbers

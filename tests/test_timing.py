@@ -10,16 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import (
-    Measurement,
-    compare,
-    describe,
-    get_inputs,
-    image_grid,
-    measure,
-    plot_comparison,
-    timing,
-)
+from helpers import Measurement, compare, get_inputs, image_grid, measure, timing
+from helpers.lessons.plots import describe, plot_comparison
 
 SLOW = Measurement("50 steps", [1], 2.0, 0.1, num_inference_steps=50, device="a CPU")
 BATCH = Measurement("20 steps, 4 at once", [1, 2, 3, 4], 2.0, 0.2, peak_memory=3 * 10**9)

@@ -1,6 +1,6 @@
 """Fit the forecast's constants to published times: to all, and with each family left out.
 
-Run it after `helpers/forecast/data/` or the roofline has changed: a few minutes. It writes down how
+Run it after `labs/forecast/data/` or the roofline has changed: a few minutes. It writes down how
 far the forecasts are from what others measured, and `make test` says whether the bars still hold.
 """
 
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from helpers.forecast.gpus import DATA
-from helpers.forecast.published import (
+from labs.forecast.gpus import DATA
+from labs.forecast.published import (
     forecast_published_memory,
     forecast_published_seconds,
     forecast_row,
     read_published_seconds,
 )
-from helpers.forecast.rates import Constants, read_constants
+from labs.forecast.rates import Constants, read_constants
 from tools.benchmark import RESULTS
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ REPORT = RESULTS / "forecast.md"
 TEXT = """# How far to trust the forecasts
 
 Written by `python -m tools.fit_forecast`. Published times and peaks, with their sources, lie in
-`helpers/forecast/data/`. An error is the forecast's middle over the published figure, less one.
+`labs/forecast/data/`. An error is the forecast's middle over the published figure, less one.
 
 The constants of the seconds are fitted to times that one person measured, at batch 4 and more. Each
 time is forecast by constants that were fitted without its family of cards, or without its card.
 What a processor takes to launch an operation, how wide the range is and a few round numbers
-(`helpers/forecast/rates.py`) were set by hand, with all of the times in view. Nothing is fitted to
+(`labs/forecast/rates.py`) were set by hand, with all of the times in view. Nothing is fitted to
 the peaks of memory but the careful end of the range; what is allocated is forecast without one.
 """
 START = Constants(0.3, 0.3, 0.5, 2.0, 15.0)
@@ -133,7 +133,7 @@ def memory_table(rows: pandas.DataFrame) -> pandas.DataFrame:
         rows: what `forecast_published_memory` returns.
 
     Example:
-        >>> from helpers.forecast.published import read_published_memory
+        >>> from labs.forecast.published import read_published_memory
         >>> published = read_published_memory().query("gpu == 'T4'")
         >>> list(memory_table(forecast_published_memory(published)).index)
         ['all', 'process']
@@ -170,7 +170,7 @@ def report(by_family: pandas.DataFrame, by_card: pandas.DataFrame, memory: panda
         memory: what `forecast_published_memory` returns.
 
     Example:
-        >>> from helpers.forecast.published import read_published_memory
+        >>> from labs.forecast.published import read_published_memory
         >>> seconds = forecast_published_seconds(read_published_seconds().query("gpu == 'T4'"))
         >>> memory = forecast_published_memory(read_published_memory().query("gpu == 'T4'"))
         >>> report(seconds, seconds, memory).splitlines()[0]

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from helpers import get_inputs, load_pipeline, measure
-from helpers.forecast.gpus import find_card
-from helpers.forecast.machine import measure_machine
-from helpers.forecast.memory import forecast_memory
-from helpers.forecast.normal import is_this_normal
-from helpers.forecast.operations import operations_of
-from helpers.forecast.rates import Rates
-from helpers.forecast.seconds import forecast_seconds
 from helpers.memory import free_memory, is_out_of_memory, peak_memory
+from labs.forecast.gpus import find_card
+from labs.forecast.machine import measure_machine
+from labs.forecast.memory import forecast_memory
+from labs.forecast.normal import is_this_normal
+from labs.forecast.operations import operations_of
+from labs.forecast.rates import Rates
+from labs.forecast.seconds import forecast_seconds
 from tools.benchmark import MEASURED, ROOT, run_notebooks, write_results
 
 if TYPE_CHECKING:

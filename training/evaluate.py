@@ -34,10 +34,10 @@ from helpers import (
     load_pipeline,
     make_generators,
     read_attributes,
-    use_few_steps,
     use_scheduler,
     wanted_attributes,
 )
+from labs.fast import use_few_steps
 from training import autoencoder, captions, card, dataset, examiner
 from training.portraits import VALUES
 from training.texture import edge_strength, sliced_wasserstein

@@ -483,8 +483,11 @@ def _front(canvas: Canvas, face: Face) -> None:
                        (0, chin + 0.04), (-jaw, chin - 0.10), (-0.43, 0.25), (-0.47, -0.05),
                        (-0.33, -0.40)])  # fmt: skip
     length = face.hair_length
-    back = [(0, -0.62), (0.42, -0.48), (0.58, -0.05), (0.6, length), (0.36, length + 0.08),
-            (-0.36, length + 0.08), (-0.6, length), (-0.58, -0.05), (-0.42, -0.48)]  # fmt: skip
+    # The outline leaves the neck free: hair across it would look like a beard.
+    back = [(0, -0.62), (0.42, -0.48), (0.58, -0.05), (0.6, length), (0.4, length + 0.08),
+            (0.24, length + 0.02), (0.2, chin - 0.12), (-0.2, chin - 0.12),
+            (-0.24, length + 0.02), (-0.4, length + 0.08), (-0.6, length), (-0.58, -0.05),
+            (-0.42, -0.48)]  # fmt: skip
     _layer(canvas, [_spline(back)], _tone(face.hair, 0.85))
     for side in (-1, 1):
         _layer(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from helpers.forecast.storages import LiveStorages
 from helpers.memory import bytes_of, modules_of, readable, tensors_of
+from helpers.storages import LiveStorages
 
 if TYPE_CHECKING:
     from helpers.pipelines import Pipeline

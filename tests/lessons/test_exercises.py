@@ -5,16 +5,10 @@ import pytest
 from diffusers import DPMSolverMultistepScheduler, PNDMScheduler
 from PIL import Image
 
-from helpers import (
-    Measurement,
-    forecast_memory,
-    get_inputs,
-    make_generators,
-    read_attributes,
-    what_will_it_take,
-)
+from helpers import Measurement, get_inputs, make_generators, read_attributes
 from helpers.lessons import exercises
 from helpers.memory import readable
+from labs.forecast import forecast_memory, what_will_it_take
 
 PROMPTS = ["portrait photo of a knight, blue on red", "oil painting of a queen, green on pink"]
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from helpers import forecast_memory, get_inputs, peak_memory
+from helpers import get_inputs, peak_memory
 from helpers.memory import bytes_of, tensors_of
+from labs.forecast import forecast_memory
 
 
 def draw(pipeline, batch_size=1, **options):

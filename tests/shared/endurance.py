@@ -9,9 +9,9 @@ from unittest import mock
 
 import psutil
 
-from helpers import load_pipeline, playground
-from helpers.widgets import player
-from helpers.widgets.player import Playground
+from helpers import load_pipeline
+from labs.playground import player, playground
+from labs.playground.player import Playground
 
 LONG = 60.0  # seconds, in which the pictures are finished
 

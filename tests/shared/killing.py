@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas
 import psutil
 
-from helpers import sweep
+from labs.sweeps import sweep
 
 ROOT = Path(__file__).parents[2]
 QUIET = {"OMP_NUM_THREADS": "1", "CI": "true", "HF_HUB_OFFLINE": "1"}
@@ -34,7 +34,7 @@ def start(table, folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "helpers.sweeps", str(table), folder, "--device", "cpu"]
+    command = [sys.executable, "-m", "labs.sweeps", str(table), folder, "--device", "cpu"]
     command += ["--patience", "3"]
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     group |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"} | QUIET
@@ -91,7 +91,7 @@ def kill_under_launcher(place, count, kills):
     chance, there = random.Random(0), []
     table, drawn = write_jobs(place, count)
     launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --rdzv_backend c10d"
-    launch += f" --max_restarts {kills} -m helpers.sweeps"
+    launch += f" --max_restarts {kills} -m labs.sweeps"
     process = run([sys.executable, *launch.split(), table, drawn, "--device", "cpu"], QUIET)
     for kill in range(1, kills + 1):
         while len(pictures(drawn)) < kill * count // (kills + 1) and process.poll() is None:

@@ -9,7 +9,8 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from tiny import TARGET, tiny_stage
 
-from helpers import MODELS_FOLDER, load_pipeline, use_few_steps, wanted_attributes
+from helpers import MODELS_FOLDER, load_pipeline, wanted_attributes
+from labs.fast import use_few_steps
 from training import autoencoder, captions, dataset, denoiser, export, few_steps, judge, loop
 from training.__main__ import go_on_from
 from training.portraits import VALUES, Spec, draw

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -11,7 +11,6 @@ from helpers.grids import image_distance
 from helpers.inputs import make_generators
 from helpers.judge import Judge, adherence
 from helpers.lessons.exercises.checking import POINT, SAME, checks
-from helpers.pictures.settings import Settings
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -117,29 +116,6 @@ def count_tokens(answer: int, pipeline: StableDiffusion, sentence: str) -> str:
     return f"Right: it takes {count} of the {pipeline.tokenizer.model_max_length} tokens."
 
 
-@checks(Settings, "the settings of a picture")
-def settings_are(answer: Settings, **wanted: object) -> str:
-    """Are these the settings that were asked for?
-
-    Args:
-        answer: of a picture.
-        wanted: by name.
-
-    Example:
-        >>> settings_are(Settings("a knight", seed=3), seed=7)
-        'Not yet: seed is 3 and not 7.'
-    """
-    wrong = {
-        name: getattr(answer, name) for name in wanted if getattr(answer, name) != wanted[name]
-    }
-    if wrong:
-        said = ", ".join(
-            f"{name} is {value} and not {wanted[name]}" for name, value in wrong.items()
-        )
-        return f"Not yet: {said}."
-    return f"Right: {', '.join(f'{name} is {value}' for name, value in wanted.items())}."
-
-
 @checks(int, "a number of steps")
 def fewest_steps(
     answer: int, pipeline: StableDiffusion, prompts: Sequence[str], judge: Judge
@@ -205,27 +181,3 @@ def nearer_scheduler(
     if away[1] >= away[0]:
         return f"Not yet: it is {away[1]:.1f} away, the present one {away[0]:.1f}."
     return f"Right: {away[1]:.1f} away in 10 steps, where the present one is {away[0]:.1f}."
-
-
-@checks(int, "a number of guided steps")
-def fewest_guided(answer: int, found: Callable[[int], float], steps: int = 20) -> str:
-    """Is this the fewest guided steps that keep the adherence within a point?
-
-    Args:
-        answer: after how many steps guidance ends.
-        found: the adherence, 0 to 1, with a number of guided steps.
-        steps: how many there are.
-
-    Example:
-        >>> fewest_guided(4, lambda guided: 0.9 if guided > 5 else 0.8)
-        'Not yet: with 4 guided steps the adherence is 80.0%, with all 20 it is 90.0%.'
-    """
-    if not 1 <= answer < steps:
-        return f"Not yet: look between 1 and {steps - 1} guided steps."
-    bar, here = found(steps), found(answer)
-    if here < bar - POINT:
-        said = f"with {answer} guided steps the adherence is {here:.1%}"
-        return f"Not yet: {said}, with all {steps} it is {bar:.1%}."
-    if answer > 1 and found(answer - 1) >= bar - POINT:
-        return f"Not yet: {answer} guided steps are enough, but one fewer is too."
-    return f"Right: {answer} guided steps keep {here:.1%}, and all {steps} have {bar:.1%}."

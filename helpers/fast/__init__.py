@@ -1,1 +1,0 @@
-"""Draw faster than PyTorch alone: another engine, and weights for few steps."""

@@ -1,1 +1,0 @@
-"""Where a model lies: fetched from the Hub, in its cache, or in a folder here."""

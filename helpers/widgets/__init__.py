@@ -1,1 +1,0 @@
-"""The playground: prompts and seeds under your fingers, as a widget."""

@@ -1,0 +1,1 @@
+"""Experiments around the tutorial: each lab has its own notebook and README."""

@@ -1,0 +1,294 @@
+"""Settings inside a PNG: there and back, read by others, and files that are broken or hostile."""
+
+import io
+import json
+import re
+import struct
+import zlib
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, PngImagePlugin
+
+from labs.images import Settings, read_settings, save_image
+from labs.images.settings import CHUNK, NEWER, SAMPLERS, to_parameters
+
+FULL = Settings(
+    prompt='café, "quoted"\nin two lines',
+    negative_prompt="smiling",
+    seed=2**64 - 1,
+    num_inference_steps=25,
+    guidance_scale=7.5,
+    scheduler="DPMSolverMultistepScheduler",
+    scheduler_config={"beta_start": 0.00085, "trained_betas": None, "steps_offset": 1},
+    model="stable-diffusion-v1-5/stable-diffusion-v1-5",
+    revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+    dtype="bfloat16",
+    height=64,
+    width=64,
+    weights="0123456789ab",
+    changes=["vae: another"],
+    versions={"torch": "2.13.0", "diffusers": "0.42.1"},
+)
+
+
+def picture():
+    return Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+
+
+def png_with(chunks):
+    """A PNG that holds these texts."""
+    info = PngImagePlugin.PngInfo()
+    for key, text in chunks.items():
+        info.add_text(key, text)
+    file = io.BytesIO()
+    picture().save(file, format="PNG", pnginfo=info)
+    return file
+
+
+def changed(**changes):
+    return json.dumps({**asdict(FULL), **changes})
+
+
+# There and back
+
+
+@pytest.mark.parametrize("settings", [FULL, Settings("a knight"), Settings(""), Settings("\0 ]]")])
+def test_settings_come_back_as_they_were_and_pixels_are_left_alone(settings, tmp_path):
+    path = tmp_path / "knight.png"
+    save_image(picture(), path, settings)
+    for file in (path, str(path), io.BytesIO(path.read_bytes())):
+        assert read_settings(file) == replace(settings, height=64, width=64)
+    assert Image.open(path).tobytes() == picture().tobytes()
+
+
+def test_a_name_that_is_not_a_pngs_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"travel in PNG files: call it knight\.png"):
+        save_image(picture(), tmp_path / "knight.jpg", FULL)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_settings_lie_in_two_text_chunks(tmp_path):
+    path = tmp_path / "knight.png"
+    save_image(picture(), path, FULL)
+    text = Image.open(path).text
+    assert set(text) == {"parameters", CHUNK}
+    assert json.loads(text[CHUNK]) == asdict(FULL)
+
+
+def read_as_automatic1111(text):
+    """What AUTOMATIC1111's `parse_generation_parameters` makes of the text, in its main lines."""
+    *lines, last = text.strip().split("\n")
+    prompt, negative, done = [], [], False
+    for line in lines:
+        if line.startswith("Negative prompt: "):
+            done, line = True, line.removeprefix("Negative prompt: ")
+        (negative if done else prompt).append(line)
+    found = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', last)
+    return "\n".join(prompt), "\n".join(negative), dict(found)
+
+
+def test_other_programs_read_what_made_the_picture():
+    prompt, negative, values = read_as_automatic1111(to_parameters(FULL, (512, 768)))
+    assert (prompt, negative) == (FULL.prompt, "smiling")
+    assert values == {
+        "Steps": "25",
+        "Sampler": "DPM++ 2M",
+        "CFG scale": "7.5",
+        "Seed": str(2**64 - 1),
+        "Size": "512x768",
+        "Model": FULL.model,
+        "Version": '"torch 2.13.0, diffusers 0.42.1"',
+    }
+
+
+def test_schedulers_named_otherwise_elsewhere_are_schedulers(pipeline):
+    assert set(SAMPLERS) <= {one.__name__ for one in pipeline.scheduler.compatibles}
+
+
+# Files without settings
+
+
+def test_a_missing_file():
+    with pytest.raises(FileNotFoundError, match=r"There is no file missing\.png: give the name"):
+        read_settings("missing.png")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\nx" * 9]
+)
+def test_what_is_no_png(content):
+    with pytest.raises(ValueError, match="This file is not a PNG picture that can be read"):
+        read_settings(io.BytesIO(content))
+
+
+def test_a_picture_of_another_kind():
+    file = io.BytesIO()
+    picture().save(file, format="JPEG")
+    with pytest.raises(ValueError, match="not a PNG picture"):
+        read_settings(file)
+
+
+@pytest.mark.parametrize("chunks", [{}, {"parameters": "a knight\nSteps: 20"}])
+def test_a_png_without_our_settings(chunks):
+    with pytest.raises(ValueError, match="This file holds no settings: only pictures saved by"):
+        read_settings(png_with(chunks))
+
+
+def test_a_png_cut_short_anywhere_gives_a_sentence_or_the_settings(tmp_path):
+    file = io.BytesIO()
+    save_image(picture(), file, FULL)
+    for length in range(0, len(file.getvalue()), 7):
+        try:
+            assert read_settings(io.BytesIO(file.getvalue()[:length])) == FULL
+        except ValueError as error:
+            assert str(error).startswith(("This file", "The settings in This file"))
+
+
+# Broken and hostile settings
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{'seed': 1}", "are not JSON"),
+        ("[" * 50_000, "are not JSON"),
+        ('{"seed": ' + "9" * 9_000 + "}", "are not JSON"),
+        (changed(prompt="half a character: \ud800"), "are not JSON"),
+        (changed(scheduler_config={"\udc80": 1}), "are not JSON"),
+        ("[1, 2]", "not a table of names"),
+        ("null", "not a table of names"),
+        ("{}", "lack prompt, negative_prompt, seed"),
+        (changed(prompt=None), "prompt must be text"),
+        (changed(prompt="x" * 10_001), "prompt must be text of at most 10,000"),
+        (changed(negative_prompt=["smiling"]), "negative_prompt must be text"),
+        (changed(seed="7"), "seed must be a whole number from 0 to"),
+        (changed(seed=True), "seed must be a whole number"),
+        (changed(seed=1.5), "seed must be a whole number"),
+        (changed(seed=2**64), "seed must be a whole number"),
+        (changed(num_inference_steps=10**9), "num_inference_steps must be a whole number from 1"),
+        (changed(num_inference_steps=0), "num_inference_steps must be"),
+        (changed(guidance_scale=float("nan")), "guidance_scale must be a number from 0 to 100"),
+        (changed(guidance_scale=float("inf")), "guidance_scale must be"),
+        (changed(guidance_scale=10**400), "guidance_scale must be"),
+        (changed(scheduler="os.system"), "scheduler must be the name of a scheduler's class"),
+        (changed(scheduler_config=[1]), "scheduler_config must be settings by name"),
+        (changed(model="../../etc"), "model must be a name .* never a path"),
+        (changed(model="/etc/passwd"), "model must be a name"),
+        (changed(model=r"C:\models"), "model must be a name"),
+        (changed(model="a/b/c"), "model must be a name"),
+        (changed(model="a/.."), "model must be a name"),
+        (changed(model="tiny-portraits\n"), "model must be a name"),
+        (changed(revision="main; rm -rf /"), "revision must be a commit's name"),
+        (changed(dtype="float8"), "dtype must be 'float32'"),
+        (changed(versions={"torch": 2}), "versions must be versions as text"),
+    ],
+    ids=range(31),
+)
+def test_broken_or_hostile_settings_give_one_sentence(text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        read_settings(png_with({CHUNK: text}))
+    assert len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
+
+
+def test_a_setting_that_is_not_ours_is_left_unread():
+    assert read_settings(png_with({CHUNK: changed(__class__="os", run="rm -rf /")})) == FULL
+
+
+def test_a_huge_chunk_is_not_read():
+    with pytest.raises(ValueError, match="600,002 characters: no picture needs more than 500,000"):
+        read_settings(png_with({CHUNK: json.dumps("x" * 600_000)}))
+
+
+def test_a_chunk_that_unpacks_to_gigabytes_is_not_unpacked():
+    packed = zlib.compress(b"x" * 50_000_000, 9)
+    content = CHUNK.encode() + b"\0\0" + packed
+    chunk = struct.pack(">I", len(content)) + b"zTXt" + content
+    chunk += struct.pack(">I", zlib.crc32(b"zTXt" + content))
+    png = png_with({}).getvalue()
+    start = png.index(b"IDAT") - 4
+    with pytest.raises(ValueError, match="not a PNG picture that can be read"):
+        read_settings(io.BytesIO(png[:start] + chunk + png[start:]))
+
+
+def test_a_picture_of_too_many_pixels_is_not_opened():
+    png = png_with({CHUNK: changed()}).getvalue()
+    header = b"IHDR" + struct.pack(">II", 100_000, 100_000) + png[24:29]
+    png = png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+    with pytest.raises(ValueError, match="not a PNG picture that can be read"):
+        read_settings(io.BytesIO(png))
+
+
+def test_a_file_too_large_is_not_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr("labs.images.settings.MAX_BYTES", 100)
+    path = tmp_path / "large.png"
+    save_image(picture(), path, FULL)
+    with pytest.raises(ValueError, match=r"large\.png has [\d,]+ bytes: a picture has 100 at most"):
+        read_settings(path)
+
+
+def test_a_path_of_this_machine_is_not_told(tmp_path):
+    path = tmp_path / "plain.png"
+    path.write_bytes(png_with({}).getvalue())
+    with pytest.raises(ValueError) as caught:
+        read_settings(path)
+    assert str(Path(tmp_path)) not in str(caught.value)
+
+
+def test_wrong_settings_are_not_saved_either():
+    with pytest.raises(ValueError, match="seed must be"):
+        replace(FULL, seed=-1)
+
+
+# Whatever is saved is read again
+
+
+@pytest.mark.parametrize("prompt", ["\u9f8d" * 10_000, "\U0001f409" * 10_000, '"\\\n' * 3_333])
+def test_the_longest_prompts_come_back(prompt):
+    png = io.BytesIO()
+    save_image(picture(), png, Settings(prompt, prompt))
+    assert read_settings(png).negative_prompt == prompt
+
+
+def test_settings_too_long_to_be_read_are_not_saved(tmp_path):
+    long = Settings("a knight", scheduler_config={"trained_betas": [0.1234567] * 100_000})
+    with pytest.raises(ValueError, match="characters, more than the 500,000 that are read again"):
+        save_image(picture(), tmp_path / "knight.png", long)
+    assert not list(tmp_path.iterdir())
+
+
+def test_half_a_character_is_refused_before_it_is_drawn():
+    with pytest.raises(ValueError, match="prompt must be text of at most 10,000 whole characters"):
+        Settings("a knight \ud83d")
+
+
+@pytest.mark.parametrize("number", [np.int64(7), np.uint8(7), torch.tensor(7)])
+def test_numbers_of_other_libraries_are_numbers(number):
+    settings = Settings("a knight", seed=number, guidance_scale=np.float32(7.5))
+    assert (settings.seed, settings.guidance_scale) == (7, 7.5)
+    assert json.loads(json.dumps(asdict(settings)))["seed"] == 7
+
+
+def test_settings_are_read_from_bytes_and_from_an_open_picture(tmp_path):
+    path = tmp_path / "knight.png"
+    save_image(picture(), path, FULL)
+    assert read_settings(path.read_bytes()) == FULL
+    with Image.open(path) as image:
+        assert read_settings(image) == FULL
+    with pytest.raises(ValueError, match="holds no settings"):
+        read_settings(picture())
+
+
+def test_pictures_from_before_a_setting_was_kept_are_read():
+    old = {name: value for name, value in asdict(FULL).items() if name not in NEWER}
+    assert read_settings(png_with({CHUNK: json.dumps(old)})).weights is None
+
+
+def test_the_size_that_was_drawn_is_kept():
+    png = io.BytesIO()
+    save_image(picture().resize((192, 64)), png, Settings("a knight"))
+    assert (read_settings(png).width, read_settings(png).height) == (192, 64)
