@@ -41,7 +41,6 @@ from training.dataset import HELD_OUT, spec_of
 CHUNK = 512  # drawings encoded in one go
 USUAL = 2_000  # drawings that say what looking right has over looking left
 EMPTY = 0.1  # captions left out altogether, for classifier-free guidance
-PAINT = 0.7  # captions that speak of make-up, the finest thing to see, at least
 # Captions from the web say little of their picture, so that Stable Diffusion wants a guidance scale
 # of 7.5; ours say all, and 3 would do. So a last training leaves this share of what a caption
 # changes. Guidance enlarges whatever that gets wrong, so the guided guess counts too, by GUIDED.
@@ -76,6 +75,8 @@ SCHEDULER = {
 BETAS = {key: SCHEDULER[key] for key in ("beta_start", "beta_end", "beta_schedule")}
 SCHEDULE = DDPMScheduler(**BETAS)
 SNR = SCALING**2 * SCHEDULE.alphas_cumprod / (1 - SCHEDULE.alphas_cumprod)
+LOG_NOISE = (-0.5 * SNR.log()).numpy()  # of each step, in the latents' deviations
+LOG_NORMAL_SIGMA = 1.2
 WEIGHTS = ((SNR.clamp(max=MIN_SNR) + 1) / SNR).clamp(max=MAX_WEIGHT)
 
 
@@ -87,12 +88,28 @@ def build_unet() -> UNet2DConditionModel:
         out_channels=LATENT_CHANNELS,
         block_out_channels=(48, 96, 144),
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         layers_per_block=1,
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=4,  # as in SD1.5's config, this is the number of heads
         norm_num_groups=16,
     )
+
+
+@torch.no_grad()
+def load_unet(weights: dict[str, torch.Tensor]) -> UNet2DConditionModel:
+    """`build_unet` with these weights. Where they come from a UNet without attention in its last up
+    block, that attention starts as the identity, so the UNet computes what it did before."""
+    unet = build_unet()
+    missing, unexpected = unet.load_state_dict(weights, strict=False)
+    last = f"up_blocks.{len(unet.up_blocks) - 1}.attentions."
+    if unexpected or not all(name.startswith(last) for name in missing):
+        raise ValueError(f"These are not weights of this UNet: {[*unexpected, *missing][:3]}, ...")
+    if missing:
+        for attention in unet.up_blocks[-1].attentions:
+            nn.init.zeros_(attention.proj_out.weight)
+            nn.init.zeros_(attention.proj_out.bias)
+    return unet
 
 
 @torch.no_grad()
@@ -111,8 +128,10 @@ def start_from_identity(unet: UNet2DConditionModel) -> None:
     first, last = unet.conv_in, unet.up_blocks[-1].resnets[-1]
     norm, out, shortcut = unet.conv_norm_out, unet.conv_out, last.conv_shortcut
     width = norm.num_channels // norm.num_groups  # 3 in a group
-    for weight in (last.conv2.weight, last.conv2.bias, out.weight, out.bias):
-        weight[:] = 0
+    attention = unet.up_blocks[-1].attentions[-1].proj_out
+    for layer in (last.conv2, out, attention):
+        layer.weight[:] = 0
+        layer.bias[:] = 0
     shortcut.weight[: width * LATENT_CHANNELS] = 0
     shortcut.bias[: width * LATENT_CHANNELS] = 0
     deviation = (2 / 3 + 2 / 9 * CONSTANT**2) ** 0.5  # of a group: noise, its negative, CONSTANT
@@ -268,15 +287,23 @@ def draw_noise(
 
 def describe(numbers: np.ndarray, rng: np.random.Generator, empty: float = 0.0) -> list[str]:
     """A caption for each of these drawings, a share of `empty` of them left out."""
-    return [
-        caption(spec_of(int(n)), rng, paint=PAINT) if rng.random() >= empty else "" for n in numbers
-    ]
+    return [caption(spec_of(int(n)), rng) if rng.random() >= empty else "" for n in numbers]
 
 
-def draw_times(n: int, rng: np.random.Generator, device: torch.device) -> torch.Tensor:
-    """Steps to noise latents to, (n,), one in every stratum of the schedule."""
-    times = (np.arange(n) + rng.random(n)) * 1000 / n
-    return torch.from_numpy(times.astype(np.int64)).to(device)
+def sample_timesteps(n: int, rng: np.random.Generator, device: torch.device) -> torch.Tensor:
+    """Steps to noise latents to, (n,), in random order.
+
+    One half is log-normal around noise as strong as the latents (Karras et al. 2022,
+    arXiv:2206.00364, section 5), where faces are decided; the other is uniform. Both have one step
+    in every stratum.
+    """
+    half = n // 2
+    shares = (np.arange(half) + rng.random(half)) / half if half else np.empty(0)
+    quantiles = torch.special.ndtri(torch.from_numpy(shares.clip(1e-3, 1 - 1e-3))).numpy()
+    near = np.interp(LOG_NORMAL_SIGMA * quantiles, LOG_NOISE, np.arange(1000))
+    uniform = (np.arange(n - half) + rng.random(n - half)) * 1000 / (n - half)
+    times = np.concatenate([near, uniform]).clip(0, 999).astype(np.int64)
+    return torch.from_numpy(rng.permutation(times)).to(device)
 
 
 def weighted_error(guess: torch.Tensor, wanted: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
@@ -327,7 +354,10 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
     if learnt := (start := folder / "start" / "tiny-portraits").exists():
         for name, module in (("unet", unet), ("text_encoder", text_encoder)):
             (saved,) = (start / name).glob("*.safetensors")
-            module.load_state_dict(load_file(saved))
+            weights = (
+                load_unet(load_file(saved)).state_dict() if module is unet else load_file(saved)
+            )
+            module.load_state_dict(weights)
     latents = np.load(folder / "latents.npy", mmap_mode="r")
     side = right_over_left(latents)
     if not learnt:
@@ -340,7 +370,7 @@ def stage(folder: Path, device: torch.device) -> loop.Made:
 
     def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
         numbers = rng.integers(HELD_OUT, len(latents), n)
-        context, times = read(describe(numbers, rng, EMPTY)), draw_times(n, rng, device)
+        context, times = read(describe(numbers, rng, EMPTY)), sample_timesteps(n, rng, device)
         mirrored, noise = draw_noise(side, numbers, rng)
         clean, noise = scaled_latents(latents, numbers, mirrored, device), noise.to(device)
         guess = unet(SCHEDULE.add_noise(clean, noise, times), times, context).sample
@@ -393,7 +423,7 @@ def strength_stage(folder: Path, device: torch.device) -> loop.Made:
     def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
         n //= 2  # each is asked about twice
         numbers = rng.integers(HELD_OUT, len(latents), n)
-        words, times = describe(numbers, rng), draw_times(n, rng, device)
+        words, times = describe(numbers, rng), sample_timesteps(n, rng, device)
         mirrored, noise = draw_noise(side, numbers, rng)
         clean = scaled_latents(latents, numbers, mirrored, device)
         noisy = SCHEDULE.add_noise(clean, noise.to(device), times)

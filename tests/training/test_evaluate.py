@@ -94,7 +94,7 @@ def test_what_was_read_rightly_counts_and_no_prompt_says_where_a_profile_faces()
 
 def test_a_prompt_leaves_open_what_it_does_not_name() -> None:
     right = evaluate.followed(TRUE[:1], ["portrait of a knight"])
-    assert list(right.columns[right.notna().all()]) == ["subject", "age"]
+    assert list(right.columns[right.notna().all()]) == ["subject", "age", "make_up", "style"]
 
 
 def test_own_captions_name_every_attribute() -> None:

