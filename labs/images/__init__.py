@@ -1,5 +1,5 @@
 """The settings that made an image, and the PNG files that keep them."""
 
-from labs.images.settings import Settings, read_settings, save_image
+from labs.images.settings import Settings, SettingsError, read_settings, save_image
 
-__all__ = ["Settings", "read_settings", "save_image"]
+__all__ = ["Settings", "SettingsError", "read_settings", "save_image"]

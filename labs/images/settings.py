@@ -1,132 +1,22 @@
-"""Keep the settings that made a picture inside its PNG, and read them back from any file."""
+"""Keep the settings that made an image inside its PNG, and read them back from any file."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from PIL import Image, PngImagePlugin
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 CHUNK = "effective-diffusion"  # the text chunk that holds all settings, as JSON
 MAX_CHARACTERS = 500_000  # of that chunk
 MAX_BYTES = 100_000_000  # of a file
-NEWER = {"height", "width", "weights", "changes"}  # pictures drawn before lack these
-SIZES = set(range(8, 8200, 8))  # that can be drawn
 
-
-@dataclass(frozen=True)
-class Settings:
-    """All that it takes to make a picture again; checked, so that a file may be its source.
-
-    Raises:
-        ValueError: a setting is of the wrong type or out of range.
-
-    Example:
-        >>> Settings("a knight", seed=7).num_inference_steps
-        20
-        >>> Settings("a knight", seed=-1)
-        Traceback (most recent call last):
-        ValueError: seed must be a whole number from 0 to 2**64 - 1, not -1.
-    """
-
-    prompt: str
-    negative_prompt: str = ""
-    seed: int = 0
-    num_inference_steps: int = 20
-    guidance_scale: float = 7.5
-    scheduler: str = "PNDMScheduler"
-    scheduler_config: dict[str, Any] | None = None  # None: as the checkpoint has it
-    model: str = "tiny-portraits"  # a name of MODELS, an id on the Hub, or a folder's name
-    revision: str | None = None  # the commit on the Hub
-    dtype: str = "float32"
-    height: int | None = None  # pixels; None: as the model has it
-    width: int | None = None
-    weights: str | None = None  # the fingerprint of what drew
-    changes: list[str] | None = None  # to the pipeline, as far as they have names
-    versions: dict[str, str] | None = None  # of the libraries
-
-    def __post_init__(self) -> None:
-        for name in ("seed", "num_inference_steps", "guidance_scale", "height", "width"):
-            value = getattr(self, name)
-            if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:  # of NumPy or PyTorch
-                object.__setattr__(self, name, value.item())
-        for name, (is_right, wanted) in RULES.items():
-            value = getattr(self, name)
-            if not is_right(value):
-                shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]} ..."
-                raise ValueError(f"{name} must be {wanted}, not {shown}.")
-
-
-def _is_text(value: object) -> bool:
-    if not isinstance(value, str) or len(value) > 10_000:
-        return False
-    return not re.search("[\ud800-\udfff]", value)  # half a character, which no file can hold
-
-
-def _is_whole(low: int, high: int) -> Callable[[object], bool]:
-    return lambda value: type(value) is int and low <= value <= high  # True is no number
-
-
-def _is_size(value: object) -> bool:
-    return value is None or (type(value) is int and 8 <= value <= 8192 and value % 8 == 0)
-
-
-def _is_list_of_text(value: object) -> bool:
-    if value is None:
-        return True
-    return isinstance(value, list) and len(value) <= 50 and all(map(_is_text, value))
-
-
-def _is_guidance(value: object) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and 0 <= value <= 100
-
-
-def _matches(pattern: str, empty: bool = False) -> Callable[[object], bool]:
-    def is_right(value: object) -> bool:
-        if value is None:
-            return empty
-        return isinstance(value, str) and bool(re.fullmatch(pattern, value, re.ASCII))
-
-    return is_right
-
-
-def _maps_text_to(kind: type) -> Callable[[object], bool]:
-    return lambda value: (
-        value is None
-        or (isinstance(value, dict) and all(type(key) is str for key in value))
-        and all(isinstance(one, kind) for one in value.values())
-    )
-
-
-# Of each setting: what is right, and how to say so. A model is a name: a path would lead a reader
-# who trusts it anywhere on the disk.
-RULES: dict[str, tuple[Callable[[object], bool], str]] = {
-    "prompt": (_is_text, "text of at most 10,000 whole characters"),
-    "negative_prompt": (_is_text, "text of at most 10,000 characters"),
-    "seed": (_is_whole(0, 2**64 - 1), "a whole number from 0 to 2**64 - 1"),
-    "num_inference_steps": (_is_whole(1, 1000), "a whole number from 1 to 1000"),
-    "guidance_scale": (_is_guidance, "a number from 0 to 100"),
-    "scheduler": (_matches(r"[A-Z]\w{0,99}"), "the name of a scheduler's class"),
-    "scheduler_config": (_maps_text_to(object), "settings by name"),
-    "model": (
-        _matches(r"\w[\w.-]{0,99}(/\w[\w.-]{0,99})?"),
-        "a name such as 'tiny-portraits' or 'owner/name', never a path",
-    ),
-    "revision": (_matches(r"\w[\w.-]{0,99}", empty=True), "a commit's name"),
-    "height": (_is_size, "a multiple of 8 from 8 to 8192, or None"),
-    "width": (_is_size, "a multiple of 8 from 8 to 8192, or None"),
-    "weights": (_matches(r"[0-9a-f]{12}", empty=True), "a fingerprint of 12 digits"),
-    "changes": (_is_list_of_text, "changes as a list of at most 50 short texts"),
-    "dtype": (_matches("float32|float16|bfloat16"), "'float32', 'bfloat16' or 'float16'"),
-    "versions": (_maps_text_to(str), "versions as text, by library"),
-}
-
-# What AUTOMATIC1111 calls the schedulers of diffusers; another keeps its class's name.
+# What AUTOMATIC1111 calls the schedulers of Diffusers; any other keeps the name of its class.
 SAMPLERS = {
     "DDIMScheduler": "DDIM",
     "DEISMultistepScheduler": "DEIS",
@@ -137,10 +27,105 @@ SAMPLERS = {
     "HeunDiscreteScheduler": "Heun",
     "KDPM2AncestralDiscreteScheduler": "DPM2 a",
     "KDPM2DiscreteScheduler": "DPM2",
+    "LCMScheduler": "LCM",
     "LMSDiscreteScheduler": "LMS",
     "PNDMScheduler": "PLMS",
     "UniPCMultistepScheduler": "UniPC",
 }
+
+
+class SettingsError(ValueError):
+    """A setting is missing, of the wrong type or out of range; `setting` is its name."""
+
+    def __init__(self, setting: str, message: str) -> None:
+        super().__init__(message)
+        self.setting = setting
+
+
+def _from_array(value: Any) -> Any:
+    """Turn a scalar of NumPy or PyTorch into a number of Python."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+
+
+NAME = r"\w[\w.-]{0,99}"
+Int = Annotated[int, BeforeValidator(_from_array)]
+Float = Annotated[float, BeforeValidator(_from_array)]
+Text = Annotated[str, Field(max_length=10_000, description="text of at most 10,000 characters")]
+Pixels = Annotated[Int, Field(ge=8, le=8192, multiple_of=8)]
+PIXELS = "a multiple of 8 from 8 to 8192, or None for the model's default"
+
+
+class Settings(BaseModel):
+    """What makes an image again: what was asked for, and the pipeline that generated it.
+
+    The values are checked, because they may come from a file of unknown origin.
+
+    Raises:
+        SettingsError: a setting is missing, unknown, of the wrong type or out of range. It is a
+            ValueError whose `setting` is the name.
+
+    Example:
+        >>> Settings("a knight", seed=7).num_inference_steps
+        20
+        >>> Settings("a knight", dtype="half")
+        Traceback (most recent call last):
+        labs.images.settings.SettingsError: dtype should be float32, bfloat16 or float16, not 'half'.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+    prompt: Text
+    negative_prompt: Text = ""
+    seed: Int = Field(0, ge=0, lt=2**64, description="a whole number from 0 to 2**64 - 1")
+    num_inference_steps: Int = Field(20, ge=1, le=1000, description="a whole number from 1 to 1000")
+    guidance_scale: Float = Field(7.5, ge=0, le=100, description="a number from 0 to 100")
+    scheduler: str = Field(
+        "PNDMScheduler", pattern=r"^[A-Z]\w{0,99}$", description="the name of a scheduler's class"
+    )
+    height: Pixels | None = Field(None, description=PIXELS)
+    width: Pixels | None = Field(None, description=PIXELS)
+    model: str = Field(
+        "tiny-portraits",
+        pattern=f"^{NAME}(/{NAME})?$",
+        description="a name such as 'tiny-portraits' or 'owner/name', never a path",
+    )
+    revision: str | None = Field(None, pattern=f"^{NAME}$", description="a commit's name")
+    pipeline: str = Field("", pattern=r"^\w{0,100}$", description="the name of a pipeline's class")
+    dtype: str = Field(
+        "float32",
+        pattern="^(float32|bfloat16|float16)$",
+        description="float32, bfloat16 or float16",
+    )
+    weights: str | None = Field(
+        None, pattern="^[0-9a-f]{12}$", description="a fingerprint of 12 hexadecimal digits"
+    )
+    loras: dict[str, Float] = Field(
+        {}, max_length=50, description="a number for each name of LoRA weights"
+    )
+    unrecorded: Text = ""  # what else changed the image, such as "FreeU"; empty if nothing did
+
+    def __init__(
+        self, /, prompt: str | None = None, negative_prompt: str = "", **settings: Any
+    ) -> None:
+        # Two by position, as in a call of the pipeline; and one sentence instead of a report.
+        try:
+            super().__init__(prompt=prompt, negative_prompt=negative_prompt, **settings)
+        except ValidationError as error:
+            raise _explain(error) from None
+
+    def replace(self, **changes: Any) -> Settings:
+        """Return a copy with other values, which are checked."""
+        return Settings(**{**self.model_dump(), **changes})
+
+
+def _explain(error: ValidationError) -> SettingsError:
+    first = error.errors(include_url=False)[0]
+    name, value = str(first["loc"][0]), repr(first["input"])
+    if name not in Settings.model_fields:
+        return SettingsError(name, f"There is no setting {name!r}.")
+    shown = value if len(value) <= 60 else f"{value[:60]} ..."
+    expected = Settings.model_fields[name].description
+    return SettingsError(name, f"{name} should be {expected}, not {shown}.")
 
 
 def save_image(
@@ -150,102 +135,60 @@ def save_image(
     *,
     seconds: float | None = None,
 ) -> None:
-    """Save a picture as PNG, with its settings inside.
+    """Save an image as PNG, with its settings inside; README.md says how they are written.
 
-    They lie in two text chunks: `parameters`, as AUTOMATIC1111 and others write and read it, and
-    in full, as JSON, in `effective-diffusion`.
+    The file is written beside its place and then renamed, so that an error leaves an image that
+    was there before as it was.
 
     Args:
-        image: the picture.
-        path: where to; its name ends in .png. Or an open binary file.
-        settings: what the picture was made with.
-        seconds: how long that took, for a chunk of that name.
+        path: a name that ends in .png, or an open binary file.
+        settings: what the image was made with; without a size, the image's own is recorded.
+        seconds: how long that took, for a text chunk of that name.
 
     Raises:
-        ValueError: the name ends otherwise, or the settings are too long to be read again.
-
-    Source: AUTOMATIC1111/stable-diffusion-webui, `create_infotext`.
+        ValueError: the name does not end in .png.
+        OSError: the file cannot be written.
 
     Example:
-        >>> import io
         >>> png = io.BytesIO()
         >>> save_image(Image.new("RGB", (64, 64)), png, Settings("a knight", seed=7))
         >>> read_settings(png).seed
         7
     """
-    if isinstance(path, str | Path) and Path(path).suffix.lower() != ".png":
-        raise ValueError(f"Settings travel in PNG files: call it {Path(path).stem}.png.")
-    if settings.height is None and settings.width is None and not (set(image.size) - SIZES):
-        settings = replace(settings, height=image.height, width=image.width)
-    text = json.dumps(asdict(settings))
-    if len(text) > MAX_CHARACTERS:
-        raise ValueError(
-            f"The settings have {len(text):,} characters, more than the {MAX_CHARACTERS:,} that "
-            "are read again: shorten the scheduler's config."
-        )
+    if settings.height is None and settings.width is None and not any(n % 8 for n in image.size):
+        settings = settings.replace(width=image.width, height=image.height)
     chunks = PngImagePlugin.PngInfo()
-    parameters = to_parameters(settings, image.size)
-    chunks.add_text("parameters", parameters.encode(errors="replace").decode())
-    chunks.add_text(CHUNK, text)
+    chunks.add_text("parameters", to_parameters(settings, image.size))
+    chunks.add_text(CHUNK, settings.model_dump_json())
     if seconds is not None:
         chunks.add_text("seconds", f"{seconds:.4f}")
-    image.save(
-        Path(path).expanduser() if isinstance(path, str) else path, format="PNG", pnginfo=chunks
-    )
-
-
-def read_settings(png: str | Path | bytes | BinaryIO | Image.Image) -> Settings:
-    """Read the settings that `save_image` put into a PNG.
-
-    The file may come from anywhere: nothing in it is executed, its pixels are not decoded, and the
-    model that it names is not loaded.
-
-    Args:
-        png: the file's name, its bytes, an open binary file, or a picture opened from one.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no PNG, holds no settings, or they are broken.
-
-    Example:
-        >>> read_settings("missing.png")
-        Traceback (most recent call last):
-        FileNotFoundError: There is no file missing.png: give the name of a PNG picture.
-    """
-    if isinstance(png, bytes):
-        return read_settings(io.BytesIO(png))
-    if isinstance(png, str | Path):
-        place = Path(png).expanduser()
-        if not place.is_file():
-            raise FileNotFoundError(f"There is no file {png}: give the name of a PNG picture.")
-        with open(place, "rb") as file:
-            return read_settings(file)
-    text = (
-        _check_text(png.info.get(CHUNK), png) if isinstance(png, Image.Image) else _read_chunk(png)
-    )
+    if not isinstance(path, str | Path):
+        image.save(path, format="PNG", pnginfo=chunks)
+        return
+    place = Path(path).expanduser()
+    if place.suffix.lower() != ".png":
+        raise ValueError(f"Settings are kept in PNG files: call it {place.stem}.png.")
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
-        data = json.loads(text)
-        json.dumps(data, ensure_ascii=False).encode()  # half a character cannot be shown
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"The settings in {_name(png)} are not JSON: it was damaged.") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"The settings in {_name(png)} are not a table of names and values.")
-    names = [field.name for field in fields(Settings)]
-    lacking = [name for name in names if name not in data and name not in NEWER]
-    if lacking:
-        raise ValueError(f"The settings in {_name(png)} lack {', '.join(lacking)}.")
-    try:
-        return Settings(**{name: data[name] for name in names if name in data})
-    except ValueError as error:
-        raise ValueError(f"The settings in {_name(png)} cannot be used: {error}") from error
+        with open(part, "wb") as file:
+            image.save(file, format="PNG", pnginfo=chunks)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, place)
+    except OSError as error:
+        raise OSError(
+            f"{place} could not be written ({error.strerror or error}). What was there before is "
+            "as it was."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def to_parameters(settings: Settings, size: tuple[int, int]) -> str:
-    """Write settings as AUTOMATIC1111 does.
+    """Write settings as AUTOMATIC1111's `create_infotext` does.
 
     Args:
-        settings: what made the picture.
-        size: its width and height, in pixels.
+        size: the image's width and height, in pixels.
 
     Source: AUTOMATIC1111/stable-diffusion-webui, `create_infotext` and `infotext_utils.quote`.
 
@@ -258,16 +201,16 @@ def to_parameters(settings: Settings, size: tuple[int, int]) -> str:
     values = {
         "Steps": settings.num_inference_steps,
         "Sampler": SAMPLERS.get(settings.scheduler, settings.scheduler),
-        "CFG scale": settings.guidance_scale,
+        "CFG scale": f"{settings.guidance_scale:.10g}",
         "Seed": settings.seed,
         "Size": f"{size[0]}x{size[1]}",
         "Model": settings.model,
     }
-    if settings.versions:
-        values["Version"] = ", ".join(f"{key} {value}" for key, value in settings.versions.items())
-    lines = [settings.prompt, ", ".join(f"{key}: {_quote(val)}" for key, val in values.items())]
+    loras = [f"<lora:{name}:{strength:g}>" for name, strength in settings.loras.items()]
+    lines = [" ".join([settings.prompt, *loras])]
     if settings.negative_prompt:
-        lines.insert(1, f"Negative prompt: {settings.negative_prompt}")
+        lines.append(f"Negative prompt: {settings.negative_prompt}")
+    lines.append(", ".join(f"{name}: {_quote(value)}" for name, value in values.items()))
     return "\n".join(lines)
 
 
@@ -277,34 +220,62 @@ def _quote(value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if re.search("[,:\n]", text) else text
 
 
-def _read_chunk(file: BinaryIO) -> str:
-    """Return the text of our chunk, without decoding a pixel."""
-    size = file.seek(0, 2)
-    file.seek(0)
-    if size > MAX_BYTES:
-        raise ValueError(f"{_name(file)} has {size:,} bytes: a picture has {MAX_BYTES:,} at most.")
-    try:
-        with Image.open(file, formats=["PNG"]) as image:
-            text = image.info.get(CHUNK)
-    except Exception as error:  # whatever a damaged or hostile file provokes in Pillow
-        raise ValueError(f"{_name(file)} is not a PNG picture that can be read.") from error
-    return _check_text(text, file)
+def read_settings(png: str | Path | bytes | BinaryIO | Image.Image) -> Settings:
+    """Read the settings that `save_image` or the page in web/ put into a PNG.
 
+    The file may come from anywhere: nothing in it is executed, its pixels are not decoded unless
+    the settings come after them, and the model that it names is not loaded.
 
-def _check_text(text: object, file: object) -> str:
+    Args:
+        png: the file's name, its bytes, an open binary file, or an image opened from one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a PNG, holds no settings, or they are damaged.
+
+    Example:
+        >>> read_settings("missing.png")
+        Traceback (most recent call last):
+        FileNotFoundError: There is no file missing.png: give the name of a PNG image.
+    """
+    if isinstance(png, bytes):
+        return read_settings(io.BytesIO(png))
+    if isinstance(png, str | Path):
+        place = Path(png).expanduser()
+        if not place.is_file():
+            raise FileNotFoundError(f"There is no file {png}: give the name of a PNG image.")
+        with open(place, "rb") as file:
+            return read_settings(file)
+    name = Path(str(getattr(png, "name", "") or getattr(png, "filename", ""))).name or "This file"
+    text = _read_chunk(png, name)
     if not isinstance(text, str):
         raise ValueError(
-            f"{_name(file)} holds no settings: only pictures saved by save_image or the "
-            "playground do, and many programs drop them when they save a picture again."
+            f"{name} holds no settings: only images saved by save_image, the playground or the "
+            "web page do, and many programs drop them when they save an image again."
         )
-    if len(text) > MAX_CHARACTERS:
-        raise ValueError(
-            f"The settings in {_name(file)} have {len(text):,} characters: no picture needs more "
-            f"than {MAX_CHARACTERS:,}, so they are not read."
-        )
-    return text
+    try:
+        if len(text) > MAX_CHARACTERS:
+            raise ValueError(f"they have {len(text):,} characters, more than {MAX_CHARACTERS:,}")
+        data = json.loads(text)
+        if not isinstance(data, dict) or "prompt" not in data:
+            raise ValueError("they name no prompt")
+        known = {key: value for key, value in data.items() if key in Settings.model_fields}
+        return Settings(**known)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"The settings in {name} cannot be used: {error}") from error
 
 
-def _name(file: object) -> str:
-    name = getattr(file, "name", None) or getattr(file, "filename", None)
-    return Path(name).name if isinstance(name, str) and name else "This file"
+def _read_chunk(png: BinaryIO | Image.Image, name: str) -> object:
+    try:
+        if isinstance(png, Image.Image):
+            if CHUNK not in png.info:
+                png.load()  # text chunks may come after the pixels
+            return png.info.get(CHUNK)
+        size = png.seek(0, 2)
+        png.seek(0)
+        if size <= MAX_BYTES:
+            with Image.open(png, formats=["PNG"]) as image:
+                return _read_chunk(image, name)
+    except Exception as error:  # Pillow raises many kinds for a damaged or hostile file
+        raise ValueError(f"{name} is not a PNG image that can be read.") from error
+    raise ValueError(f"{name} has {size:,} bytes, more than the {MAX_BYTES:,} that are read.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers.lessons.exercises.checking import checks
-from labs.images.settings import Settings
+from labs.images import Settings
 
 
 @checks(Settings, "the settings of a picture")

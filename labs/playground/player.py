@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import ipywidgets
 
-from labs.images.describing import differences, fitting_schedulers, notices, to_code
-from labs.images.drawing import Stopped, draw, fit_preview, preview
-from labs.images.settings import Settings, read_settings, save_image
+from labs.images import Settings, read_settings, save_image
+from labs.images.describe import differences, to_code
+from labs.images.generate import Stopped, fitting_schedulers, generate, notices
+from labs.playground.preview import fit_preview, preview
 from labs.playground.state import (
     Result,
     State,
@@ -234,8 +235,7 @@ class Playground(ipywidgets.VBox):
             (settings, *_) = plan(self.state, self.pipeline)
             self.state.notices = notices(self.pipeline, settings)
         except ValueError as error:
-            name = str(error).split()[0]  # of the setting that is wrong
-            self.state.notices = {name: str(error)}
+            self.state.notices = {getattr(error, "setting", "scheduler"): str(error)}
 
     def _draw_all(self, todo: list[Settings], stop: threading.Event) -> None:
         """Draw one after the other, each alone, so that each can be made again alone."""
@@ -246,9 +246,8 @@ class Playground(ipywidgets.VBox):
                 for number, settings in enumerate(todo):
                     if stop.is_set():
                         raise Stopped("before the first step")
-                    image = draw(
-                        self.pipeline, settings, partial(self._report, clock, number, stop)
-                    )
+                    report = partial(self._report, clock, number, stop)
+                    (image,) = generate(self.pipeline, [settings], report)
                     result = to_result(image, settings, to_code(settings, self.pipeline))
                     with self._change() as state:
                         state.results.append(result)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from labs.images.describing import describe_settings
-from labs.images.settings import Settings, save_image
+from labs.images import Settings, save_image
+from labs.images.describe import describe_settings
 
 if TYPE_CHECKING:
     from helpers.pipelines import StableDiffusion
@@ -97,7 +97,7 @@ def plan(state: State, pipeline: StableDiffusion) -> list[Settings]:
         height=state.height,
         width=state.width,
     )
-    return [replace(first, seed=first.seed + number) for number in range(state.num_images)]
+    return [first.replace(seed=first.seed + number) for number in range(state.num_images)]
 
 
 def set_control(state: State, name: str, value: object) -> None:

@@ -16,9 +16,8 @@ from helpers.changes import use_scheduler
 from helpers.grids import SEEN, enlarge, explain_black
 from helpers.inputs import make_generators
 from helpers.labels import draw_labels
-from labs.images.describing import own_size
-from labs.images.drawing import SIDES
-from labs.images.weights import fingerprint
+from labs.images.generate import default_size
+from labs.images.origin import fingerprint
 
 if TYPE_CHECKING:
     from helpers.pipelines import Pipeline
@@ -99,10 +98,10 @@ def _describe(pipeline: Pipeline) -> str:
 
 def _whole_size(pipeline: Pipeline, arguments: dict[str, Any]) -> dict[str, Any]:
     """Add the other side to one that is given alone: pipelines would take neither."""
-    given = [side for side in SIDES if arguments.get(side) is not None]
+    given = [side for side in ("height", "width") if arguments.get(side) is not None]
     if len(given) != 1:
         return arguments
-    return {side: own_size(pipeline) for side in SIDES} | arguments
+    return {side: default_size(pipeline) for side in ("height", "width")} | arguments
 
 
 def _check_values(pipeline: Pipeline, arguments: dict[str, Any]) -> None:

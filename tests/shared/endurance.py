@@ -31,12 +31,12 @@ def endure(play: Playground, generations: int, chance: random.Random) -> list[Tu
         AssertionError: a control is stuck, or a result was lost.
     """
     buttons, finished, previews = play._view.buttons, [], []
-    draw = player.draw
+    generate = player.generate
 
     def watched(pipeline, settings, on_step):
-        image = draw(pipeline, settings, on_step)
-        finished.append(settings)
-        return image
+        images = generate(pipeline, settings, on_step)
+        finished.append(settings[0])
+        return images
 
     def note_preview(change):
         if "as it forms" in change["new"]:
@@ -44,7 +44,7 @@ def endure(play: Playground, generations: int, chance: random.Random) -> list[Tu
 
     play._view.parts["pictures"].observe(note_preview, "value")
     turns = []
-    with mock.patch.object(player, "draw", watched):
+    with mock.patch.object(player, "generate", watched):
         for _ in range(generations):
             kept = play.results
             set_controls(play, chance)

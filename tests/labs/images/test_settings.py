@@ -2,19 +2,20 @@
 
 import io
 import json
+import os
 import re
 import struct
 import zlib
-from dataclasses import asdict, replace
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from labs.images import Settings, read_settings, save_image
-from labs.images.settings import CHUNK, NEWER, SAMPLERS, to_parameters
+from labs.images import Settings, SettingsError, read_settings, save_image
+from labs.images.settings import CHUNK, SAMPLERS, to_parameters
 
 FULL = Settings(
     prompt='café, "quoted"\nin two lines',
@@ -23,19 +24,19 @@ FULL = Settings(
     num_inference_steps=25,
     guidance_scale=7.5,
     scheduler="DPMSolverMultistepScheduler",
-    scheduler_config={"beta_start": 0.00085, "trained_betas": None, "steps_offset": 1},
     model="stable-diffusion-v1-5/stable-diffusion-v1-5",
     revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+    pipeline="StableDiffusionPipeline",
     dtype="bfloat16",
     height=64,
     width=64,
     weights="0123456789ab",
-    changes=["vae: another"],
-    versions={"torch": "2.13.0", "diffusers": "0.42.1"},
+    loras={"style": 0.8},
+    unrecorded="FreeU",
 )
 
 
-def picture():
+def image():
     return Image.linear_gradient("L").resize((64, 64)).convert("RGB")
 
 
@@ -45,12 +46,12 @@ def png_with(chunks):
     for key, text in chunks.items():
         info.add_text(key, text)
     file = io.BytesIO()
-    picture().save(file, format="PNG", pnginfo=info)
+    image().save(file, format="PNG", pnginfo=info)
     return file
 
 
 def changed(**changes):
-    return json.dumps({**asdict(FULL), **changes})
+    return json.dumps({**FULL.model_dump(), **changes})
 
 
 # There and back
@@ -59,24 +60,24 @@ def changed(**changes):
 @pytest.mark.parametrize("settings", [FULL, Settings("a knight"), Settings(""), Settings("\0 ]]")])
 def test_settings_come_back_as_they_were_and_pixels_are_left_alone(settings, tmp_path):
     path = tmp_path / "knight.png"
-    save_image(picture(), path, settings)
+    save_image(image(), path, settings)
     for file in (path, str(path), io.BytesIO(path.read_bytes())):
-        assert read_settings(file) == replace(settings, height=64, width=64)
-    assert Image.open(path).tobytes() == picture().tobytes()
+        assert read_settings(file) == settings.replace(height=64, width=64)
+    assert Image.open(path).tobytes() == image().tobytes()
 
 
 def test_a_name_that_is_not_a_pngs_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"travel in PNG files: call it knight\.png"):
-        save_image(picture(), tmp_path / "knight.jpg", FULL)
+    with pytest.raises(ValueError, match=r"are kept in PNG files: call it knight\.png"):
+        save_image(image(), tmp_path / "knight.jpg", FULL)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_settings_lie_in_two_text_chunks(tmp_path):
     path = tmp_path / "knight.png"
-    save_image(picture(), path, FULL)
+    save_image(image(), path, FULL)
     text = Image.open(path).text
     assert set(text) == {"parameters", CHUNK}
-    assert json.loads(text[CHUNK]) == asdict(FULL)
+    assert json.loads(text[CHUNK]) == FULL.model_dump()
 
 
 def read_as_automatic1111(text):
@@ -93,7 +94,7 @@ def read_as_automatic1111(text):
 
 def test_other_programs_read_what_made_the_picture():
     prompt, negative, values = read_as_automatic1111(to_parameters(FULL, (512, 768)))
-    assert (prompt, negative) == (FULL.prompt, "smiling")
+    assert (prompt, negative) == (f"{FULL.prompt} <lora:style:0.8>", "smiling")
     assert values == {
         "Steps": "25",
         "Sampler": "DPM++ 2M",
@@ -101,12 +102,11 @@ def test_other_programs_read_what_made_the_picture():
         "Seed": str(2**64 - 1),
         "Size": "512x768",
         "Model": FULL.model,
-        "Version": '"torch 2.13.0, diffusers 0.42.1"',
     }
 
 
-def test_schedulers_named_otherwise_elsewhere_are_schedulers(pipeline):
-    assert set(SAMPLERS) <= {one.__name__ for one in pipeline.scheduler.compatibles}
+def test_schedulers_named_otherwise_elsewhere_are_schedulers():
+    assert all(name.endswith("Scheduler") and hasattr(diffusers, name) for name in SAMPLERS)
 
 
 # Files without settings
@@ -121,26 +121,26 @@ def test_a_missing_file():
     "content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\nx" * 9]
 )
 def test_what_is_no_png(content):
-    with pytest.raises(ValueError, match="This file is not a PNG picture that can be read"):
+    with pytest.raises(ValueError, match="This file is not a PNG image that can be read"):
         read_settings(io.BytesIO(content))
 
 
 def test_a_picture_of_another_kind():
     file = io.BytesIO()
-    picture().save(file, format="JPEG")
-    with pytest.raises(ValueError, match="not a PNG picture"):
+    image().save(file, format="JPEG")
+    with pytest.raises(ValueError, match="not a PNG image"):
         read_settings(file)
 
 
 @pytest.mark.parametrize("chunks", [{}, {"parameters": "a knight\nSteps: 20"}])
 def test_a_png_without_our_settings(chunks):
-    with pytest.raises(ValueError, match="This file holds no settings: only pictures saved by"):
+    with pytest.raises(ValueError, match="This file holds no settings: only images saved by"):
         read_settings(png_with(chunks))
 
 
 def test_a_png_cut_short_anywhere_gives_a_sentence_or_the_settings(tmp_path):
     file = io.BytesIO()
-    save_image(picture(), file, FULL)
+    save_image(image(), file, FULL)
     for length in range(0, len(file.getvalue()), 7):
         try:
             assert read_settings(io.BytesIO(file.getvalue()[:length])) == FULL
@@ -154,39 +154,38 @@ def test_a_png_cut_short_anywhere_gives_a_sentence_or_the_settings(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{'seed': 1}", "are not JSON"),
-        ("[" * 50_000, "are not JSON"),
-        ('{"seed": ' + "9" * 9_000 + "}", "are not JSON"),
-        (changed(prompt="half a character: \ud800"), "are not JSON"),
-        (changed(scheduler_config={"\udc80": 1}), "are not JSON"),
-        ("[1, 2]", "not a table of names"),
-        ("null", "not a table of names"),
-        ("{}", "lack prompt, negative_prompt, seed"),
-        (changed(prompt=None), "prompt must be text"),
-        (changed(prompt="x" * 10_001), "prompt must be text of at most 10,000"),
-        (changed(negative_prompt=["smiling"]), "negative_prompt must be text"),
-        (changed(seed="7"), "seed must be a whole number from 0 to"),
-        (changed(seed=True), "seed must be a whole number"),
-        (changed(seed=1.5), "seed must be a whole number"),
-        (changed(seed=2**64), "seed must be a whole number"),
-        (changed(num_inference_steps=10**9), "num_inference_steps must be a whole number from 1"),
-        (changed(num_inference_steps=0), "num_inference_steps must be"),
-        (changed(guidance_scale=float("nan")), "guidance_scale must be a number from 0 to 100"),
-        (changed(guidance_scale=float("inf")), "guidance_scale must be"),
-        (changed(guidance_scale=10**400), "guidance_scale must be"),
-        (changed(scheduler="os.system"), "scheduler must be the name of a scheduler's class"),
-        (changed(scheduler_config=[1]), "scheduler_config must be settings by name"),
-        (changed(model="../../etc"), "model must be a name .* never a path"),
-        (changed(model="/etc/passwd"), "model must be a name"),
-        (changed(model=r"C:\models"), "model must be a name"),
-        (changed(model="a/b/c"), "model must be a name"),
-        (changed(model="a/.."), "model must be a name"),
-        (changed(model="tiny-portraits\n"), "model must be a name"),
-        (changed(revision="main; rm -rf /"), "revision must be a commit's name"),
-        (changed(dtype="float8"), "dtype must be 'float32'"),
-        (changed(versions={"torch": 2}), "versions must be versions as text"),
+        ("{'seed': 1}", "cannot be used"),
+        ("[" * 50_000, "cannot be used"),
+        ('{"seed": ' + "9" * 9_000 + "}", "cannot be used"),
+        ("[1, 2]", "they name no prompt"),
+        ("null", "they name no prompt"),
+        ("{}", "they name no prompt"),
+        (changed(prompt="half a character: \ud800"), "prompt should be text"),
+        (changed(prompt=None), "prompt should be text"),
+        (changed(prompt="x" * 10_001), "prompt should be text of at most 10,000"),
+        (changed(negative_prompt=["smiling"]), "negative_prompt should be text"),
+        (changed(seed="7"), "seed should be a whole number from 0 to"),
+        (changed(seed=True), "seed should be a whole number"),
+        (changed(seed=1.5), "seed should be a whole number"),
+        (changed(seed=2**64), "seed should be a whole number"),
+        (changed(num_inference_steps=10**9), "num_inference_steps should be a whole number from 1"),
+        (changed(num_inference_steps=0), "num_inference_steps should be"),
+        (changed(guidance_scale=float("nan")), "guidance_scale should be a number from 0 to 100"),
+        (changed(guidance_scale=float("inf")), "guidance_scale should be"),
+        (changed(guidance_scale=10**400), "guidance_scale should be"),
+        (changed(scheduler="os.system"), "scheduler should be the name of a scheduler's class"),
+        (changed(height=12), "height should be a multiple of 8"),
+        (changed(model="../../etc"), "model should be a name .* never a path"),
+        (changed(model="/etc/passwd"), "model should be a name"),
+        (changed(model=r"C:\models"), "model should be a name"),
+        (changed(model="a/b/c"), "model should be a name"),
+        (changed(model="a/.."), "model should be a name"),
+        (changed(model="tiny-portraits\n"), "model should be a name"),
+        (changed(revision="main; rm -rf /"), "revision should be a commit's name"),
+        (changed(dtype="float8"), "dtype should be float32"),
+        (changed(loras={"style": "1"}), "loras should be a number for each name"),
     ],
-    ids=range(31),
+    ids=range(30),
 )
 def test_broken_or_hostile_settings_give_one_sentence(text, message):
     with pytest.raises(ValueError, match=message) as caught:
@@ -200,7 +199,7 @@ def test_a_setting_that_is_not_ours_is_left_unread():
 
 
 def test_a_huge_chunk_is_not_read():
-    with pytest.raises(ValueError, match="600,002 characters: no picture needs more than 500,000"):
+    with pytest.raises(ValueError, match="they have 600,002 characters, more than 500,000"):
         read_settings(png_with({CHUNK: json.dumps("x" * 600_000)}))
 
 
@@ -211,7 +210,7 @@ def test_a_chunk_that_unpacks_to_gigabytes_is_not_unpacked():
     chunk += struct.pack(">I", zlib.crc32(b"zTXt" + content))
     png = png_with({}).getvalue()
     start = png.index(b"IDAT") - 4
-    with pytest.raises(ValueError, match="not a PNG picture that can be read"):
+    with pytest.raises(ValueError, match="not a PNG image that can be read"):
         read_settings(io.BytesIO(png[:start] + chunk + png[start:]))
 
 
@@ -219,15 +218,15 @@ def test_a_picture_of_too_many_pixels_is_not_opened():
     png = png_with({CHUNK: changed()}).getvalue()
     header = b"IHDR" + struct.pack(">II", 100_000, 100_000) + png[24:29]
     png = png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
-    with pytest.raises(ValueError, match="not a PNG picture that can be read"):
+    with pytest.raises(ValueError, match="not a PNG image that can be read"):
         read_settings(io.BytesIO(png))
 
 
 def test_a_file_too_large_is_not_opened(tmp_path, monkeypatch):
     monkeypatch.setattr("labs.images.settings.MAX_BYTES", 100)
     path = tmp_path / "large.png"
-    save_image(picture(), path, FULL)
-    with pytest.raises(ValueError, match=r"large\.png has [\d,]+ bytes: a picture has 100 at most"):
+    save_image(image(), path, FULL)
+    with pytest.raises(ValueError, match=r"large\.png has [\d,]+ bytes, more than the 100"):
         read_settings(path)
 
 
@@ -239,9 +238,11 @@ def test_a_path_of_this_machine_is_not_told(tmp_path):
     assert str(Path(tmp_path)) not in str(caught.value)
 
 
-def test_wrong_settings_are_not_saved_either():
-    with pytest.raises(ValueError, match="seed must be"):
-        replace(FULL, seed=-1)
+def test_a_setting_that_is_wrong_or_unknown_is_named_by_the_error():
+    for changes, setting in (({"seed": -1}, "seed"), ({"stepps": 1}, "stepps")):
+        with pytest.raises(SettingsError) as caught:
+            FULL.replace(**changes)
+        assert caught.value.setting == setting
 
 
 # Whatever is saved is read again
@@ -250,45 +251,67 @@ def test_wrong_settings_are_not_saved_either():
 @pytest.mark.parametrize("prompt", ["\u9f8d" * 10_000, "\U0001f409" * 10_000, '"\\\n' * 3_333])
 def test_the_longest_prompts_come_back(prompt):
     png = io.BytesIO()
-    save_image(picture(), png, Settings(prompt, prompt))
+    save_image(image(), png, Settings(prompt, prompt))
     assert read_settings(png).negative_prompt == prompt
-
-
-def test_settings_too_long_to_be_read_are_not_saved(tmp_path):
-    long = Settings("a knight", scheduler_config={"trained_betas": [0.1234567] * 100_000})
-    with pytest.raises(ValueError, match="characters, more than the 500,000 that are read again"):
-        save_image(picture(), tmp_path / "knight.png", long)
-    assert not list(tmp_path.iterdir())
-
-
-def test_half_a_character_is_refused_before_it_is_drawn():
-    with pytest.raises(ValueError, match="prompt must be text of at most 10,000 whole characters"):
-        Settings("a knight \ud83d")
 
 
 @pytest.mark.parametrize("number", [np.int64(7), np.uint8(7), torch.tensor(7)])
 def test_numbers_of_other_libraries_are_numbers(number):
     settings = Settings("a knight", seed=number, guidance_scale=np.float32(7.5))
     assert (settings.seed, settings.guidance_scale) == (7, 7.5)
-    assert json.loads(json.dumps(asdict(settings)))["seed"] == 7
+    assert json.loads(settings.model_dump_json())["seed"] == 7
 
 
 def test_settings_are_read_from_bytes_and_from_an_open_picture(tmp_path):
     path = tmp_path / "knight.png"
-    save_image(picture(), path, FULL)
+    save_image(image(), path, FULL)
     assert read_settings(path.read_bytes()) == FULL
-    with Image.open(path) as image:
-        assert read_settings(image) == FULL
+    with Image.open(path) as opened:
+        assert read_settings(opened) == FULL
     with pytest.raises(ValueError, match="holds no settings"):
-        read_settings(picture())
+        read_settings(image())
 
 
-def test_pictures_from_before_a_setting_was_kept_are_read():
-    old = {name: value for name, value in asdict(FULL).items() if name not in NEWER}
-    assert read_settings(png_with({CHUNK: json.dumps(old)})).weights is None
+def test_settings_behind_the_pixels_are_read(tmp_path):
+    png, texts = png_with({}).getvalue(), PngImagePlugin.PngInfo()
+    for key, text in (("other", "x" * 9), (CHUNK, changed())):
+        texts.add_text(key, text)
+    chunks = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data, *_ in texts.chunks
+    )
+    assert read_settings(png[:-12] + chunks + png[-12:]) == FULL
+    (tmp_path / "late.png").write_bytes(png[:-12] + chunks + png[-12:])
+    with Image.open(tmp_path / "late.png") as opened:
+        assert read_settings(opened) == FULL
+
+
+def test_what_the_web_page_writes_is_read():
+    page = {"prompt": "a knight", "negative_prompt": "", "seed": 7, "num_inference_steps": 12}
+    page |= {"guidance_scale": 7, "scheduler": "DDIMScheduler", "model": "tiny-portraits"}
+    page |= {"dtype": "float32", "height": 128, "width": 128}
+    assert read_settings(png_with({CHUNK: json.dumps(page)})) == Settings(**page)
+
+
+def test_a_full_disk_leaves_the_image_that_was_there(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "knight.png"
+    save_image(image(), path, FULL)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"knight\.png could not be written \(No space"):
+        save_image(image(), path, Settings("a queen"))
+    assert read_settings(path) == FULL
+    assert [each.name for each in tmp_path.iterdir()] == ["knight.png"]
+
+
+def test_an_image_in_a_missing_folder_gives_a_sentence(tmp_path):
+    with pytest.raises(OSError, match="could not be written"):
+        save_image(image(), tmp_path / "none" / "knight.png", FULL)
 
 
 def test_the_size_that_was_drawn_is_kept():
     png = io.BytesIO()
-    save_image(picture().resize((192, 64)), png, Settings("a knight"))
+    save_image(image().resize((192, 64)), png, Settings("a knight"))
     assert (read_settings(png).width, read_settings(png).height) == (192, 64)

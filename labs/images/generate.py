@@ -1,0 +1,250 @@
+"""Generate images from their settings: watched step by step, and stopped at any step."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from helpers import cut_words, make_generators, use_scheduler
+from labs.images.settings import Settings
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+    from PIL import Image
+
+# What all images of one call have in common; prompts and seeds differ.
+SHARED = ("scheduler", "num_inference_steps", "guidance_scale", "height", "width")
+OnStep = Callable[[int, int, Callable[[], torch.Tensor | None]], bool]
+
+
+class Stopped(Exception):
+    """Generation was stopped before its last step, so there is no image."""
+
+
+def generate(
+    pipeline: DiffusionPipeline, settings: Sequence[Settings], on_step: OnStep | None = None
+) -> list[Image.Image]:
+    """Generate an image for each of several settings in one call of the pipeline.
+
+    A copy of the pipeline, which shares its weights, generates with a scheduler of its own. So the
+    pipeline keeps its scheduler, and other threads can use it in the meantime.
+
+    Args:
+        settings: they may differ in prompts and seeds only. The model, weights and LoRA that they
+            name are a record and are not loaded.
+        on_step: called after each step with the number of steps done, the number of all steps, and
+            a function that returns the latents of the clean image as predicted at this step
+            (1 x C x H x W), or None for several images or where the pipeline does not show them.
+            It returns whether to go on.
+
+    Raises:
+        Stopped: `on_step` returned False.
+        ValueError: the scheduler does not fit, the pipeline starts from an image, or DeepCache is
+            enabled on it.
+
+    Source: diffusers, "Pipeline callbacks".
+    """
+    check_pipeline(pipeline)
+    first, arguments = settings[0], call_arguments(pipeline)
+    own = use_scheduler(copy.copy(pipeline), first.scheduler)
+    own.set_progress_bar_config(disable=True)
+    inputs: dict[str, Any] = {
+        "prompt": [each.prompt for each in settings],
+        "num_inference_steps": first.num_inference_steps,
+        "guidance_scale": first.guidance_scale,
+        "generator": make_generators(each.seed for each in settings),
+    }
+    if any(each.negative_prompt for each in settings):
+        inputs["negative_prompt"] = [each.negative_prompt for each in settings]
+    if first.height or first.width:
+        inputs["height"] = first.height or default_size(pipeline)
+        inputs["width"] = first.width or default_size(pipeline)
+    with _record(own) as seen:
+        if on_step:
+            _after_each_step(own, on_step, partial(_predict_clean, own, seen))
+        try:
+            known = arguments if "prompt" in arguments else {*inputs}  # it takes **kwargs alone
+            return own(**{key: val for key, val in inputs.items() if key in known}).images
+        finally:
+            own.maybe_free_model_hooks()
+
+
+def check_pipeline(pipeline: DiffusionPipeline) -> None:
+    """Refuse a pipeline that cannot generate from a prompt alone.
+
+    Raises:
+        ValueError: it starts from an image, or DeepCache is enabled on it.
+    """
+    if "image" in call_arguments(pipeline):
+        raise ValueError(
+            f"A {type(pipeline).__name__} starts from an image, which settings do not hold: use a "
+            "text-to-image pipeline."
+        )
+    forward = getattr(getattr(pipeline, "unet", None), "forward", None)
+    if "DeepCache" in getattr(forward, "__qualname__", ""):
+        raise ValueError(
+            "DeepCache is enabled and works only where the pipeline itself is called: call "
+            "helper.disable() first."
+        )
+
+
+def call_arguments(pipeline: DiffusionPipeline) -> set[str]:
+    """Return the names of the arguments that a pipeline takes when it is called."""
+    return set(inspect.signature(pipeline.__call__).parameters) - {"args", "kwargs"}
+
+
+def ignores_negative_prompt(pipeline: DiffusionPipeline) -> bool:
+    """Whether a negative prompt has no effect, as in LCM's pipeline or Flux's."""
+    arguments = call_arguments(pipeline)
+    if "prompt" not in arguments:  # it takes **kwargs alone
+        return False
+    return "negative_prompt" not in arguments or "true_cfg_scale" in arguments
+
+
+def default_size(pipeline: DiffusionPipeline) -> int | None:
+    """Return the pixels of a side that a pipeline generates by default; None if it is unknown."""
+    networks = (getattr(pipeline, name, None) for name in ("unet", "transformer"))
+    network = next((network for network in networks if network is not None), None)
+    side = getattr(getattr(network, "config", None), "sample_size", None)
+    return side * pipeline.vae_scale_factor if isinstance(side, int) else None
+
+
+def fitting_schedulers(pipeline: DiffusionPipeline) -> list[str]:
+    """Return the names of the compatible schedulers that take the betas of the model's training."""
+    needed = {"beta_start", "beta_end"} & set(pipeline.scheduler.config)
+    return sorted(
+        {
+            kind.__name__
+            for kind in (*pipeline.scheduler.compatibles, type(pipeline.scheduler))
+            if needed <= set(inspect.signature(kind.__init__).parameters)
+        }
+    )
+
+
+def notices(pipeline: DiffusionPipeline, settings: Settings) -> dict[str, str]:
+    """Say what a reader should know of settings before an image is generated.
+
+    Returns:
+        A sentence or more by the name of the setting, only where there is something to say.
+
+    Raises:
+        ValueError: the scheduler does not fit the pipeline.
+
+    Example:
+        >>> from helpers import load_pipeline
+        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
+        >>> notices(pipeline, Settings("a knight on a bicycle"))["prompt"]
+        'Not in the vocabulary, so read in pieces: bicycle.'
+    """
+    found = {
+        name: _notice_text(getattr(settings, name), pipeline)
+        for name in ("prompt", "negative_prompt")
+    }
+    if settings.negative_prompt and ignores_negative_prompt(pipeline):
+        found["negative_prompt"] = f"{type(pipeline).__name__} ignores the negative prompt."
+    elif settings.negative_prompt and settings.guidance_scale <= 1:
+        found["guidance_scale"] = "The negative prompt has an effect only with guidance above 1."
+    found["scheduler"] = _notice_steps(settings, pipeline)
+    return {name: sentence for name, sentence in found.items() if sentence}
+
+
+def unknown_words(prompt: str, pipeline: Any) -> list[str]:
+    """Return the words for which none of the pipeline's tokenizers has a token of its own.
+
+    A small model that learned its tokens from its own captions has never seen such a word. A large
+    one may know it from its pieces.
+
+    Example:
+        >>> from helpers import load_pipeline
+        >>> unknown_words("a Knight on a bicycle", load_pipeline(device="cpu"))
+        ['bicycle']
+    """
+    names = ("tokenizer", "tokenizer_2", "tokenizer_3")
+    tokenizers = [part for name in names if (part := getattr(pipeline, name, None)) is not None]
+    words = dict.fromkeys(re.findall(r"[^\W\d_]+", prompt))
+    return [word for word in words if all(len(part.tokenize(word)) > 1 for part in tokenizers)]
+
+
+def _notice_text(text: str, pipeline: Any) -> str:
+    sentences = []
+    if cut := cut_words(text, pipeline):
+        sentences.append(f"Too long, so this is not read: {cut}.")
+    if unknown := unknown_words(text, pipeline):
+        sentences.append(f"Not in the vocabulary, so read in pieces: {', '.join(unknown)}.")
+    return " ".join(sentences)
+
+
+def _notice_steps(settings: Settings, pipeline: DiffusionPipeline) -> str:
+    """Say so if the scheduler would ask for a timestep that the model was not trained with."""
+    scheduler = use_scheduler(copy.copy(pipeline), settings.scheduler).scheduler
+    timesteps = scheduler.config.get("num_train_timesteps", 1000)
+    if "shift" in scheduler.config:  # flow matching, where time is continuous
+        return ""
+    try:
+        scheduler.set_timesteps(settings.num_inference_steps)
+        fits = float(scheduler.timesteps.max()) < timesteps
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return ""  # it needs other arguments, or generating will say what is wrong
+    advice = f"The model was trained with {timesteps} timesteps, too few for"
+    return "" if fits else f"{advice} {settings.num_inference_steps} steps: use fewer."
+
+
+def _after_each_step(
+    pipeline: Any, on_step: OnStep, predict: Callable[[], torch.Tensor | None]
+) -> None:
+    """Call back from the scheduler, which every pipeline uses: not all take a callback."""
+    scheduler, done = pipeline.scheduler, 0
+    step = scheduler.step
+
+    @wraps(step)  # pipelines inspect its arguments
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        nonlocal done
+        result, done = step(*args, **kwargs), done + 1
+        steps = len(scheduler.timesteps)  # some schedulers take more than they are asked for
+        if not on_step(done, steps, predict):
+            raise Stopped(f"after step {done} of {steps}")
+        return result
+
+    scheduler.step = watched
+
+
+@contextmanager
+def _record(pipeline: Any) -> Iterator[dict[str, torch.Tensor]]:
+    """Record the inputs and outputs of the UNet, on this thread alone."""
+    seen: dict[str, torch.Tensor] = {}
+    thread = threading.get_ident()
+
+    def record(module: object, args: tuple, output: tuple) -> None:
+        if threading.get_ident() == thread and len(args) > 1:
+            seen.update(sample=args[0], timestep=args[1], output=output[0])
+
+    record.only_reads = True  # type: ignore[attr-defined]  # `unrecorded` leaves it out
+    unet = getattr(pipeline, "unet", None)
+    handle = unet.register_forward_hook(record) if unet is not None else None
+    try:
+        yield seen
+    finally:
+        if handle:
+            handle.remove()
+
+
+def _predict_clean(pipeline: Any, seen: dict[str, torch.Tensor]) -> torch.Tensor | None:
+    """Return the predicted clean latents (x0) at the present step, for one image."""
+    alphas = getattr(pipeline.scheduler, "alphas_cumprod", None)
+    if not seen or alphas is None or len(seen["output"]) > 2:
+        return None
+    sample, output = seen["sample"].float(), seen["output"].float()
+    if len(output) == 2:  # classifier-free guidance: without the prompt, with it
+        output = output[:1] + pipeline.guidance_scale * (output[1:] - output[:1])
+    alpha = alphas[round(float(seen["timestep"]))].to(sample)
+    if pipeline.scheduler.config.get("prediction_type", "epsilon") == "v_prediction":
+        return alpha.sqrt() * sample[:1] - (1 - alpha).sqrt() * output
+    return (sample[:1] - (1 - alpha).sqrt() * output) / alpha.sqrt()

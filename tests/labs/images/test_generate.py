@@ -1,0 +1,221 @@
+"""Generating from settings: the image of a plain call, steps, stops, and notices."""
+
+import copy
+import threading
+
+import pytest
+import torch
+from diffusers import (
+    LatentConsistencyModelPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionPAGPipeline,
+)
+
+from helpers import get_inputs, image_distance
+from helpers import use_scheduler as use
+from labs.images import Settings
+from labs.images.generate import (
+    Stopped,
+    default_size,
+    fitting_schedulers,
+    generate,
+    notices,
+    unknown_words,
+)
+
+
+def settings_of(prompt="a knight", **changes):
+    return Settings(prompt, **{"num_inference_steps": 3, "seed": 5, **changes})
+
+
+@pytest.mark.parametrize("scheduler", ["PNDMScheduler", "HeunDiscreteScheduler"])
+def test_the_image_is_that_of_a_plain_call_and_the_pipeline_stays_as_it_is(pipeline, scheduler):
+    before, config = pipeline.scheduler, dict(pipeline.config)
+    (image,) = generate(pipeline, [settings_of(scheduler=scheduler)])
+    assert pipeline.scheduler is before
+    assert dict(pipeline.config) == config
+    assert not pipeline.unet._forward_hooks
+    use(pipeline, scheduler)
+    inputs = get_inputs(prompt="a knight", num_inference_steps=3, seeds=[5])
+    assert image.tobytes() == pipeline(**inputs).images[0].tobytes()
+
+
+def test_several_images_of_one_call_are_those_of_calls_of_their_own(pipeline):
+    several = [settings_of(f"a knight {n}", seed=n, negative_prompt="red" * n) for n in (0, 1)]
+    for image, settings in zip(generate(pipeline, several), several, strict=True):
+        assert image_distance(image, generate(pipeline, [settings])[0]) < 2
+
+
+def test_a_side_given_alone_gets_the_models_default_beside_it(pipeline):
+    assert generate(pipeline, [settings_of(width=64)])[0].size == (64, 128)
+    assert default_size(pipeline) == 128
+
+
+def test_two_threads_generate_with_one_pipeline_and_do_not_disturb_each_other(pipeline):
+    several = [
+        settings_of(num_inference_steps=6),
+        settings_of(num_inference_steps=9, scheduler="DDIMScheduler"),
+    ]
+    alone = [generate(pipeline, [settings])[0].tobytes() for settings in several]
+    together = {}
+
+    def work(number):
+        together[number] = generate(pipeline, [several[number]])[0].tobytes()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [together[0], together[1]] == alone
+
+
+def test_a_compiled_unet_generates(pipeline, monkeypatch):
+    settings = settings_of(num_inference_steps=1)
+    (plain,) = generate(pipeline, [settings])
+    monkeypatch.setattr(pipeline, "unet", torch.compile(pipeline.unet, backend="eager"))
+    assert generate(pipeline, [settings])[0].tobytes() == plain.tobytes()
+    assert default_size(pipeline) == 128
+
+
+def test_a_pipeline_that_starts_from_an_image_is_refused(pipeline):
+    other = StableDiffusionImg2ImgPipeline(**pipeline.components, requires_safety_checker=False)
+    with pytest.raises(ValueError, match="StableDiffusionImg2ImgPipeline starts from an image"):
+        generate(other, [settings_of()])
+
+
+def test_deepcache_on_the_pipeline_is_refused(pipeline):
+    deepcache = pytest.importorskip("DeepCache")
+    helper = deepcache.DeepCacheSDHelper(pipe=pipeline)
+    helper.set_params(cache_interval=3)
+    helper.enable()
+    try:
+        with pytest.raises(ValueError, match="DeepCache is enabled .*: call helper.disable"):
+            generate(pipeline, [settings_of()])
+    finally:
+        helper.disable()
+
+
+# Steps
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "asked", "taken"),
+    [("DDIMScheduler", 4, 4), ("PNDMScheduler", 4, 5), ("HeunDiscreteScheduler", 4, 7)],
+)
+def test_each_step_is_counted(pipeline, scheduler, asked, taken):
+    seen = []
+    settings = settings_of(num_inference_steps=asked, scheduler=scheduler)
+    generate(pipeline, [settings], lambda step, steps, _: seen.append((step, steps)) is None)
+    assert seen == [(step, taken) for step in range(1, taken + 1)]
+
+
+def test_a_pipeline_that_takes_no_callback_is_stopped_at_the_end_of_the_step(pipeline):
+    class Deaf(type(pipeline)):
+        def __call__(self, *args, callback_on_step_end=None, **options):
+            return super().__call__(*args, **options)
+
+    own, predicted = copy.copy(pipeline), []
+    own.__class__ = Deaf
+
+    def on_step(step, steps, predict):
+        predicted.append(predict())
+        return step < 3
+
+    with pytest.raises(Stopped, match="after step 3 of 50"):
+        generate(own, [settings_of(num_inference_steps=50, scheduler="DDIMScheduler")], on_step)
+    assert [latents.shape for latents in predicted] == 3 * [(1, 12, 16, 16)]
+    assert not pipeline.unet._forward_hooks
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "DPMSolverMultistepScheduler"])
+def test_the_last_prediction_is_the_image(pipeline, scheduler):
+    predicted = []
+    settings = settings_of(scheduler=scheduler, num_inference_steps=20)
+    (image,) = generate(
+        pipeline, [settings], lambda step, steps, predict: predicted.append(predict()) is None
+    )
+    decoded = pipeline.vae.decode(predicted[-1] / pipeline.vae.config.scaling_factor).sample
+    last = pipeline.image_processor.postprocess(decoded.detach())[0]
+    assert image_distance(last, image) < 3
+    assert torch.stack(predicted).isfinite().all()
+
+
+def test_what_another_thread_generates_is_not_predicted(pipeline):
+    sizes = []
+
+    def on_step(step, steps, predict):
+        options = {"height": 64, "width": 64, "num_inference_steps": 1}
+        other = threading.Thread(target=pipeline, args=("a queen",), kwargs=options)
+        other.start()
+        other.join()
+        sizes.append(predict().shape[-1])
+        return True
+
+    generate(pipeline, [settings_of()], on_step)
+    assert set(sizes) == {16}
+
+
+def test_where_the_prediction_is_not_shown_the_image_is_generated_all_the_same(pipeline):
+    pag = StableDiffusionPAGPipeline(**pipeline.components, requires_safety_checker=False)
+    seen = []
+    generate(pag, [settings_of()], lambda step, steps, predict: seen.append(predict()) is None)
+    assert seen == [None] * len(seen) != []
+
+
+# Notices
+
+
+def test_nothing_is_said_of_settings_that_are_fine(pipeline):
+    prompt = "portrait photo of a old warrior chief, tribal panther make up, 50mm"
+    assert notices(pipeline, Settings(prompt, scheduler="DPMSolverMultistepScheduler")) == {}
+
+
+def test_words_left_out_or_unknown_are_named_beside_their_prompt(pipeline):
+    settings = settings_of("old " * 75 + "warrior chief", negative_prompt="Bicycle, bicycle")
+    found = notices(pipeline, settings)
+    assert found["prompt"] == "Too long, so this is not read: warrior chief."
+    assert "read in pieces: Bicycle, bicycle." in found["negative_prompt"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "unknown"),
+    [
+        ("a Knight, dressed in BLUE -- 50mm (old:1.3)", []),
+        ("a café_bicycle", ["café", "bicycle"]),
+        ("騎士 knight", ["騎士"]),
+        ("", []),
+    ],
+)
+def test_words_that_the_tokenizer_lacks(pipeline, prompt, unknown):
+    assert unknown_words(prompt, pipeline) == unknown
+
+
+def test_a_negative_prompt_without_effect(pipeline):
+    settings = settings_of(negative_prompt="red", guidance_scale=1.0)
+    assert "only with guidance above 1" in notices(pipeline, settings)["guidance_scale"]
+    lcm = copy.copy(pipeline)
+    lcm.__class__ = LatentConsistencyModelPipeline
+    said = "LatentConsistencyModelPipeline ignores the negative prompt."
+    assert notices(lcm, settings_of(negative_prompt="red"))["negative_prompt"] == said
+
+
+def test_more_steps_than_the_model_knows_timesteps(pipeline):
+    said = "The model was trained with 1000 timesteps, too few for 1000 steps: use fewer."
+    assert notices(pipeline, settings_of(num_inference_steps=1000)) == {"scheduler": said}
+    assert notices(pipeline, settings_of(num_inference_steps=999)) == {}
+
+
+def test_flow_matching_knows_every_number_of_steps(pipeline):
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    flow = copy.copy(pipeline)
+    flow.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    settings = settings_of(num_inference_steps=20, scheduler="FlowMatchEulerDiscreteScheduler")
+    assert notices(flow, settings) == {}
+
+
+def test_the_schedulers_offered_take_the_models_betas(pipeline):
+    names = fitting_schedulers(pipeline)
+    assert {"PNDMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler"} <= set(names)
+    assert "EDMEulerScheduler" not in names  # it takes no betas
