@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
+from uuid import uuid4
 
 from PIL import Image, PngImagePlugin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -69,7 +70,7 @@ class Settings(BaseModel):
         20
         >>> Settings("a knight", dtype="half")
         Traceback (most recent call last):
-        labs.images.settings.SettingsError: dtype should be float32, bfloat16 or float16, not 'half'.
+        labs...SettingsError: dtype should be float32, bfloat16 or float16, not 'half'.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
@@ -168,7 +169,7 @@ def save_image(
     place = Path(path).expanduser()
     if place.suffix.lower() != ".png":
         raise ValueError(f"Settings are kept in PNG files: call it {place.stem}.png.")
-    part = place.with_name(f".{place.name}.{os.getpid()}.part")
+    part = place.with_name(f".{place.name}.{uuid4().hex[:8]}.part")
     try:
         with open(part, "wb") as file:
             image.save(file, format="PNG", pnginfo=chunks)

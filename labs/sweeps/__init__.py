@@ -1,4 +1,4 @@
-"""Many images in many processes, in a folder that can be resumed."""
+"""Many images by many processes, in a folder from which a sweep goes on after an interruption."""
 
 from labs.sweeps.running import sweep
 

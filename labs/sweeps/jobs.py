@@ -1,12 +1,12 @@
-"""Read a sweep's jobs: plain rows, from which the settings and the name of each picture follow."""
+"""Read a sweep's jobs: plain rows, from which the settings and the name of each image follow."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -14,51 +14,49 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from helpers.models import nearest
-from labs.images.describing import describe_settings
-from labs.images.settings import Settings
+from labs.images import Settings
+from labs.images.describe import describe_settings
+from labs.images.generate import ignores_negative_prompt
+from labs.sweeps.loras import use_lora
+from labs.sweeps.tables import read_csv
 
 if TYPE_CHECKING:
     import pandas
-
-    from helpers.pipelines import StableDiffusion
+    from diffusers import DiffusionPipeline
 
 Job = dict[str, Any]
-# What a job may set, in the order of the table; only the prompt has to be there.
+# What a job may set, in the order of the table; only the prompt is required.
 FIELDS = (
     "prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "scheduler",
-    "height", "width",
+    "height", "width", "lora", "lora_strength",
 )  # fmt: skip
+WHOLE = {"seed", "num_inference_steps", "height", "width"}
 
 
 def read_jobs(jobs: str | Path | Mapping[str, Any] | Iterable[Job] | pandas.DataFrame) -> list[Job]:
-    """Return the rows of a sweep.
+    """Return the rows of a sweep, each with the settings of one image.
 
     Args:
-        jobs: rows by name, in a list or a table; or values by name, of which each is combined with
-            each; or a file with one of these, .csv or .json. What a row leaves out, or a cell of a
-            table leaves empty, is as `describe_settings` has it.
+        jobs: rows in a list or a table; or values by name, of which all combinations are made; or
+            a .csv or .json file with one of these. What a row leaves out has its default.
 
     Raises:
-        ValueError: there is no job, or they are given otherwise.
+        ValueError: there is no job, or the file cannot be read.
         FileNotFoundError: there is no such file.
 
     Example:
         >>> read_jobs({"prompt": ["a knight", "a queen"], "seed": 7})
         [{'prompt': 'a knight', 'seed': 7}, {'prompt': 'a queen', 'seed': 7}]
     """
-    import pandas
-
     if isinstance(jobs, str | Path):
         return read_jobs(_read_file(Path(jobs).expanduser()))
     if isinstance(jobs, Mapping):
-        values = [[one] if isinstance(one, str | int | float) else one for one in jobs.values()]
+        values = [list(each) if _is_several(each) else [each] for each in jobs.values()]
         rows = [dict(zip(jobs, row, strict=True)) for row in product(*values)] if jobs else []
-    elif isinstance(jobs, pandas.DataFrame):
-        records = jobs.convert_dtypes().to_dict("records")  # a gap turns whole numbers into others
-        rows = [{key: val for key, val in row.items() if val is not pandas.NA} for row in records]
+    elif hasattr(jobs, "to_dict"):  # a DataFrame, in which a gap turns whole numbers into floats
+        rows = [_without_gaps(row) for row in jobs.to_dict("records")]
     else:
-        rows = list(jobs)
+        rows = list(jobs) if _is_several(jobs) else []
     if not rows or not all(isinstance(row, Mapping) for row in rows):
         raise ValueError(
             "There is no job in that: give rows such as {'prompt': 'a knight', 'seed': 7}, or "
@@ -68,33 +66,36 @@ def read_jobs(jobs: str | Path | Mapping[str, Any] | Iterable[Job] | pandas.Data
 
 
 def describe_jobs(
-    jobs: Iterable[Job], pipeline: StableDiffusion
+    jobs: Iterable[Job], pipeline: DiffusionPipeline
 ) -> tuple[dict[str, Settings], list[Job]]:
-    """Complete each job to the settings of its picture.
+    """Complete each job to the settings of its image.
 
     Returns:
-        The settings by the name of the picture's file, each once; and the jobs that are refused,
-        each with its "problem".
-
-    Example:
-        >>> from helpers import load_pipeline
-        >>> jobs = [{"prompt": "a knight", "seed": seed} for seed in (0, -1)]
-        >>> wanted, refused = describe_jobs(jobs, load_pipeline("tiny-portraits", device="cpu"))
-        >>> len(wanted), refused[0]["problem"]
-        (1, 'seed must be a whole number from 0 to 2**64 - 1, not -1.')
+        The settings by the name of the image's file, each once; and the refused jobs, each with
+        its "problem".
     """
-    described = cache(lambda scheduler: describe_settings(pipeline, "", scheduler=scheduler))
+
+    @cache
+    def default_settings(scheduler: str | None, lora: str | None, strength: Any) -> Settings:
+        use_lora(pipeline, lora, strength)
+        return describe_settings(pipeline, scheduler=scheduler)
+
     wanted, refused = {}, []
     for job in jobs:
         given = {name: value for name, value in job.items() if value is not None}
         try:
-            if unknown := sorted(set(map(str, given)) - set(FIELDS)):
-                raise ValueError(f"A job sets no {unknown[0]!r}. {nearest(unknown[0], FIELDS)}")
+            if unknown := sorted({str(name) for name in given} - set(FIELDS)):
+                raise ValueError(f"A job cannot set {unknown[0]!r}, only {', '.join(FIELDS)}.")
             if "prompt" not in given:
-                raise ValueError("A job needs a prompt: say what to draw.")
+                raise ValueError("A job needs a prompt.")
+            if given.get("negative_prompt") and ignores_negative_prompt(pipeline):
+                raise ValueError(f"A {type(pipeline).__name__} ignores the negative prompt.")
+            lora, strength = given.pop("lora", None), given.pop("lora_strength", 1.0)
             scheduler = given.pop("scheduler", None)
-            settings = replace(described(scheduler and str(scheduler)), **given)
-        except ValueError as error:
+            settings = default_settings(
+                scheduler and str(scheduler), lora and str(lora), strength
+            ).replace(**given)
+        except (ValueError, TypeError, OSError) as error:  # a TypeError: a strength that is a list
             refused.append({**job, "problem": str(error)})
         else:
             wanted[name_of(settings)] = settings
@@ -102,46 +103,65 @@ def describe_jobs(
 
 
 def name_of(settings: Settings) -> str:
-    """The file that a picture is kept in: its first words, its seed, and a digest of all settings.
-
-    The versions of the libraries are no part of it: after an update, what is there stays.
+    """Name an image's file: the prompt's first words, the seed, and a digest of all settings.
 
     Example:
         >>> name_of(Settings("A knight, smiling", seed=7))
         'a-knight-smiling-seed-7-....png'
     """
-    known = asdict(settings) | {"versions": None, "guidance_scale": float(settings.guidance_scale)}
-    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
     words = "-".join(re.findall("[a-z0-9]+", settings.prompt.lower()))[:40].strip("-")
-    return f"{words or 'picture'}-seed-{settings.seed}-{digest}.png"
+    return f"{words or 'image'}-seed-{settings.seed}-{digest}.png"
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a picture is there to its last byte; its pixels are not decoded.
-
-    Example:
-        >>> is_whole(Path("missing.png"))
-        False
-    """
+def is_complete(path: Path) -> bool:
+    """Whether an image is there to its last byte; its pixels are not decoded."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
             image.verify()
-    except Exception:  # whatever half a file provokes in Pillow
+    except Exception:  # Pillow raises many kinds for an incomplete file
         return False
     return True
 
 
-def _read_file(path: Path) -> Any:
-    import pandas
+def _is_several(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str) and getattr(value, "ndim", 1)
 
+
+def _read_file(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}: give a .csv or .json with jobs.")
+    if path.suffix.lower() == ".csv":
+        return [{name: _number(name, cell) for name, cell in row.items()} for row in read_csv(path)]
+    if path.suffix.lower() != ".json":
+        raise ValueError(f"{path.name} is neither .csv nor .json: save the jobs as one of these.")
     try:
-        if path.suffix == ".json":
-            return json.loads(path.read_text(encoding="utf-8"))
-        if path.suffix == ".csv":
-            text = dict.fromkeys(("prompt", "negative_prompt", "scheduler"), str)
-            return pandas.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is not UTF-8: save it as UTF-8.") from error
     except ValueError as error:
-        raise ValueError(f"{path.name} cannot be read: {error}") from error
-    raise ValueError(f"{path.name} is neither .csv nor .json: save the jobs as one of these.")
+        raise ValueError(f"{path.name} is not JSON: {error}.") from error
+
+
+def _number(name: str, cell: str) -> Any:
+    """Turn the cell of a column of numbers into a number; one that is none is refused later."""
+    try:
+        if name in WHOLE:
+            return _whole(float(cell)) if "." in cell else int(cell)
+        return float(cell) if name in ("guidance_scale", "lora_strength") else cell
+    except ValueError:
+        return cell
+
+
+def _without_gaps(row: Job) -> Job:
+    return {
+        name: _whole(value) if name in WHOLE else value
+        for name, value in row.items()
+        if value is not None and str(value) != "<NA>" and value == value  # NaN is not itself
+    }
+
+
+def _whole(value: Any) -> Any:
+    """Turn a float into the whole number that it holds, unless digits of it were lost before."""
+    exact = isinstance(value, float) and math.isfinite(value) and abs(value) < 2**53
+    return int(value) if exact and value == int(value) else value

@@ -1,71 +1,73 @@
-"""Run a sweep: every process draws its share, and the first one keeps count of the whole."""
+"""Run a sweep: generate this process's share, help the others, and tell what came of it."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
 
-from helpers.folders import find_folder
-from helpers.loading import load_pipeline, pick_device
-from labs.images.settings import Settings
-from labs.sweeps.drawing import draw_share, explain
-from labs.sweeps.jobs import Job, describe_jobs, is_whole, name_of, read_jobs
-from labs.sweeps.results import tabulate, write_table
+from helpers import load_judge, load_pipeline
+from helpers.loading import pick_device, pick_threads
+from labs.images import Settings
+from labs.images.generate import check_pipeline
+from labs.sweeps.generating import Failures, Limits, generate_share, shared_settings, size_of
+from labs.sweeps.jobs import Job, describe_jobs, is_complete, read_jobs
+from labs.sweeps.results import embedded_judge, tabulate, write_table
 
 if TYPE_CHECKING:
     import pandas
-    from accelerate import PartialState
+    from diffusers import DiffusionPipeline
 
-    from helpers.pipelines import StableDiffusion
+OLD = 3600  # seconds after which a half-written file belongs to a process that died
 
 
 def sweep(
     jobs: str | Path | Mapping[str, Any] | Iterable[Job] | pandas.DataFrame,
     folder: str | Path,
     *,
-    model: str | Path | StableDiffusion = "tiny-portraits",
+    model: str | Path = "tiny-portraits",
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     batch_size: int | None = None,
     judge: str | None = None,
     price_per_hour: float | None = None,
-    patience: float = 600.0,
 ) -> pandas.DataFrame | None:
-    """Draw a picture for each job, into a folder; what is there already is not drawn again.
+    """Generate an image for each job into a folder; images that are there already are kept.
 
-    Run by `accelerate launch`, `notebook_launcher` or `torchrun`, each process draws its share, on
-    its own GPU. Killed at any time, the same call draws what is missing. A PNG holds its settings,
-    and its name follows from them. At the end the folder also holds table.csv and
-    contact_sheet.html, and a sentence says how fast it was and what it cost.
+    Started by `notebook_launcher`, `accelerate launch` or `torchrun`, each process generates its
+    share, on its own GPU, and then helps with what is missing in the shares of others. The
+    processes do not talk to each other: the folder tells what is done. After an interruption at
+    any time, the same call generates what is missing. At the end the folder also holds table.csv
+    and contact_sheet.html, and a sentence says how long it took.
 
     Args:
-        jobs: rows or values to combine, see `read_jobs`. A job may set prompt, negative_prompt,
-            seed, num_inference_steps, guidance_scale, scheduler, height and width.
-        folder: where the pictures go, the same for all processes; made if it is missing.
-        model: for `load_pipeline`, as are device and dtype; or a pipeline, as it is.
-        batch_size: pictures at once at most; None for as many as memory holds.
-        judge: for `load_judge`, to tell how well each picture follows its prompt. None: the
-            embedded judge, if the model is one that it knows.
+        jobs: rows or values to combine (see `read_jobs`). A job may set prompt, negative_prompt,
+            seed, num_inference_steps, guidance_scale, scheduler, height, width, lora (a path) and
+            lora_strength.
+        folder: where the images go, the same for all processes; made if it is missing.
+        model: for `load_pipeline`, as are device and dtype: a name of MODELS, an id on the Hub or
+            a folder.
+        batch_size: the most images at once; None for as many as memory holds.
+        judge: for `load_judge`, to measure how well each image follows its prompt. None: the
+            embedded judge, if it was made for the model.
         price_per_hour: of one process, such as that of a GPU, in any currency.
-        patience: seconds without a new picture after which the first process waits for the others
-            no longer: more than the slowest batch takes.
 
     Returns:
-        The table, in the first process (see `tabulate`); in the others None.
+        The table (see `tabulate`) in the first process, None in the others.
 
     Raises:
-        ValueError: there is no job, or the model, device or dtype does not fit.
+        ValueError: there is no job, or the model, device, dtype, batch size or judge does not fit.
         OSError: the folder cannot be written to, or the disk is full.
-        RuntimeError: there are several processes, and accelerate cannot join them.
+        RuntimeError: three images failed in the same way.
 
     Source: accelerate, "Distributed inference"; diffusers issues 2977, 4920 and 10640.
 
@@ -73,79 +75,74 @@ def sweep(
         >>> folder = tempfile.mkdtemp()
         >>> jobs = {"prompt": "a knight", "seed": [0, 1], "num_inference_steps": 2}
         >>> sweep(jobs, folder, device="cpu")["seed"].to_list()
-        2 pictures drawn in ...
+        2 images generated in ...
         [0, 1]
     """
     start = time.monotonic()
+    _check_arguments(model, batch_size)
     rows, folder = read_jobs(jobs), _make_folder(Path(folder).expanduser())
-    with _joined(device) as state:
-        count = state.num_processes
-        pipeline = _load(model, dtype, device if count == 1 else state.device, state)
-        wanted, refused, todo = _plan(rows, pipeline, folder, state)
-        shares = [todo[process::count] for process in range(count)]
-        with (
-            _progress(wanted, len(todo), folder, state) as look,
-            state.split_between_processes(list(chain(*shares))) as share,
-        ):
-            failed = draw_share(pipeline, share, folder, batch_size=batch_size, on_saved=look)
-            for name, why in failed.items():
-                print(f"{name} cannot be drawn: {why}")
-            if not state.is_main_process:
-                return None
-            _wait_for_others(look, len(wanted) - len(failed), shares, folder, patience)
-    seconds = time.monotonic() - start
-    table = tabulate(wanted, refused, failed, folder, judge=judge)
-    write_table(table, folder)
-    drawn = len(todo) - int((table["problem"] == "not drawn yet").sum()) - len(failed)
-    _say_cost(drawn, len(wanted) - len(todo), seconds, count, price_per_hour)
+    process, processes = _variable("RANK", 0), _variable("WORLD_SIZE", 1)
+    pipeline = load_pipeline(model, device=_device(device), dtype=dtype)
+    check_pipeline(pipeline)
+    loaded_judge = load_judge(judge) if judge and process == 0 else None
+    wanted, refused = describe_jobs(rows, pipeline)
+    if process == 0:
+        _remove_incomplete(wanted, folder)
+    before = _count(wanted, folder)
+    with _one_sentence_if_interrupted(wanted, folder), _threads(pipeline), _kept(folder):
+        failures = _generate(pipeline, wanted, folder, process, processes, batch_size)
+    if process > 0:
+        return None
+    for problem, count in Counter(job["problem"] for job in refused).items():
+        print(f"{count:,} {'job is' if count == 1 else 'jobs are'} refused: {problem}")
+    for name, problem in failures.items():
+        print(f"{name} cannot be generated: {problem}")
+    if loaded_judge is None and (name := embedded_judge(wanted.values())):
+        loaded_judge = load_judge(name)
+    table = tabulate(wanted, refused, failures, folder, judge=loaded_judge)
+    with _kept(folder):
+        write_table(table, folder)
+    generated = _count(wanted, folder) - before
+    print(_summary(generated, before, time.monotonic() - start, processes, price_per_hour))
     return table
 
 
-@contextmanager
-def _joined(device: str | torch.device) -> Iterator[PartialState]:
-    """Join the other processes of this run, if there are any, and leave them at the end.
-
-    They talk by gloo on GPUs too: only a list goes round, and whoever dies takes nobody along.
-    """
-    from accelerate import PartialState
-
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
-    if several:  # else each would take all cores
-        threads = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
-    there, kind = bool(PartialState._shared_state), pick_device(device).type
-    gloo = several and not there and kind == "cuda" and "LOCAL_RANK" in os.environ
-    options: dict[str, Any] = {"backend": "gloo"} if gloo else {}
-    if several and not there and (restart := os.environ.get("TORCHELASTIC_RESTART_COUNT")):
-        # The launcher keeps what dead processes said, such as where they could be reached.
-        store, rank, world_size = next(torch.distributed.rendezvous("env://"))
-        fresh = torch.distributed.PrefixStore(f"restart {restart}", store)
-        options |= {"store": fresh, "rank": rank, "world_size": world_size}
-    try:
-        state = PartialState(cpu=kind == "cpu", **options)
-        if several and state.num_processes == 1:
-            raise RuntimeError(
-                "This is one of several processes, and accelerate cannot join them here: start "
-                "one, or several with device='cpu'."
-            )
-        yield state
-    finally:
-        if not there:  # a notebook that goes on to start processes hands its state down to them
-            PartialState().destroy_process_group()
-            PartialState._reset_state()
-
-
-def _load(
-    model: str | Path | StableDiffusion,
-    dtype: str | torch.dtype,
-    device: str | torch.device,
-    state: PartialState,
-) -> StableDiffusion:
+def _check_arguments(model: object, batch_size: object) -> None:
     if not isinstance(model, str | Path):
-        return model
-    with state.local_main_process_first():
-        find_folder(model)  # fetched once for a host
-    return load_pipeline(model, device=device, dtype=dtype)
+        raise ValueError(
+            "A sweep takes the name or the folder of a model, which its images record: save the "
+            "pipeline with pipeline.save_pretrained(folder), and give that folder."
+        )
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+        raise ValueError(f"batch_size should be a whole number from 1, not {batch_size!r}.")
+
+
+def _variable(name: str, default: int) -> int:
+    """A number that the launcher of several processes set in the environment."""
+    return int(os.environ.get(name, default))
+
+
+def _processes_here() -> int:
+    return _variable("LOCAL_WORLD_SIZE", _variable("WORLD_SIZE", 1))
+
+
+def _device(device: str | torch.device) -> torch.device:
+    """The device of this process: each one of a machine has its own GPU."""
+    chosen = pick_device(device)
+    if chosen.type != "cuda" or chosen.index is not None or _processes_here() == 1:
+        return chosen
+    return torch.device("cuda", _variable("LOCAL_RANK", 0) % torch.cuda.device_count())
+
+
+@contextmanager
+def _threads(pipeline: DiffusionPipeline) -> Iterator[None]:
+    """Share the CPU's cores among the processes of this machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, pick_threads(pipeline) // _processes_here()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _make_folder(folder: Path) -> Path:
@@ -154,86 +151,88 @@ def _make_folder(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        raise explain(error, folder) from error
+        raise OSError(f"{folder} cannot be written to ({error.strerror or error}).") from error
 
 
-def _plan(
-    rows: list[Job], pipeline: StableDiffusion, folder: Path, state: PartialState
-) -> tuple[dict[str, Settings], list[Job], list[Settings]]:
-    """What is wanted, what is refused, and what is still to be drawn; the same in all processes.
-
-    The first process looks into the folder for all: a later one would find more there.
-    """
-    from accelerate.utils import broadcast_object_list
-
-    plan: list[Any] = [None]
-    if state.is_main_process:
-        wanted, refused = describe_jobs(rows, pipeline)
-        for job in refused:
-            print(f"A job is refused: {job['problem']} ({job.get('prompt', '')!r})")
-        plan = [(wanted, refused, _undrawn(wanted, folder))]
-    return broadcast_object_list(plan)[0]
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{error} The images in {folder} are kept: make room there, or make it writable, and "
+            "run the same again."
+        ) from error
 
 
-def _undrawn(wanted: Mapping[str, Settings], folder: Path) -> list[Settings]:
-    """The settings without a whole picture; what a process left half-way is removed."""
-    for part in folder.glob(".*.part"):
-        part.unlink(missing_ok=True)
-    names = [name for name in wanted if not is_whole(folder / name)]
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
-    return [wanted[name] for name in names]
+def _remove_incomplete(wanted: Iterable[str], folder: Path) -> None:
+    """Remove this sweep's damaged images, and what dead processes left half-written."""
+    names = set(wanted)
+    for path in folder.glob("*.png"):
+        if path.name in names and not is_complete(path):
+            path.unlink(missing_ok=True)
+    for part in folder.glob(".*.png.*.part"):
+        if part.name[1:].rsplit(".", 2)[0] in names:
+            with suppress(FileNotFoundError):  # another process has just renamed it
+                if part.stat().st_mtime < time.time() - OLD:
+                    part.unlink()
+
+
+def _count(wanted: Mapping[str, Settings], folder: Path) -> int:
+    return len(wanted.keys() & os.listdir(folder))
+
+
+def _generate(
+    pipeline: DiffusionPipeline,
+    wanted: Mapping[str, Settings],
+    folder: Path,
+    process: int,
+    processes: int,
+    batch_size: int | None,
+) -> Failures:
+    """Generate this process's share, then what is missing in those of others, from their ends."""
+    ordered = sorted(wanted.values(), key=shared_settings)
+    shares = [ordered[start::processes] for start in range(processes)]
+    limits: Limits = dict.fromkeys(map(size_of, ordered), batch_size) if batch_size else {}
+    with _progress(wanted, folder, quiet=process > 0) as show:
+        work = partial(
+            generate_share, pipeline, folder=folder, limits=limits, processes=_processes_here(),
+            on_saved=show,
+        )  # fmt: skip
+        failures = work(shares[process])
+        for other in range(process + 1, process + processes):
+            failures |= work(shares[other % processes][::-1], first_batch=1)
+    return failures
 
 
 @contextmanager
 def _progress(
-    wanted: Mapping[str, Settings], todo: int, folder: Path, state: PartialState
-) -> Iterator[Callable[[], int]]:
-    """Show in the first process how far all are; what is yielded looks, and tells how many."""
-    if not state.is_main_process:
-        yield int
-        return
-    start, quiet = len(wanted) - todo, bool(os.environ.get("CI"))
-    with tqdm(desc="pictures", initial=start, total=len(wanted), smoothing=0, disable=quiet) as bar:
-
-        def look() -> int:
-            there = len(wanted.keys() & os.listdir(folder))
-            bar.update(there - bar.n)
-            return there
-
-        yield look
+    wanted: Mapping[str, Settings], folder: Path, quiet: bool
+) -> Iterator[Callable[[], None]]:
+    """Show how many images of all processes are there; what is yielded counts them."""
+    there, quiet = _count(wanted, folder), quiet or bool(os.environ.get("CI"))
+    with tqdm(desc="images", initial=there, total=len(wanted), smoothing=0, disable=quiet) as bar:
+        yield lambda: None if quiet else bar.update(_count(wanted, folder) - bar.n)
 
 
-def _wait_for_others(
-    look: Callable[[], int],
-    expected: int,
-    shares: Sequence[Sequence[Settings]],
-    folder: Path,
-    patience: float,
-) -> None:
-    """Wait while new pictures come; then say which process owes some: it died, or is cut off."""
-    there, news = look(), time.monotonic()
-    while len(shares) > 1 and there < expected and time.monotonic() < news + patience:
-        time.sleep(1)
-        if (now := look()) > there:
-            there, news = now, time.monotonic()
-    found = os.listdir(folder)
-    for process, share in enumerate(shares[1:], start=1):
-        if owed := sum(name_of(settings) not in found for settings in share):
-            print(
-                f"Process {process} has drawn {len(share) - owed:,} of its {len(share):,} pictures "
-                "and is silent: run the same again, and only what is missing is drawn."
-            )
+@contextmanager
+def _one_sentence_if_interrupted(wanted: Mapping[str, Settings], folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        there = _count(wanted, folder)
+        print(f"{there:,} of {len(wanted):,} images are there: run the same again for the rest.")
+        raise
 
 
-def _say_cost(
-    drawn: int, before: int, seconds: float, count: int, price_per_hour: float | None
-) -> None:
-    processes = "1 process" if count == 1 else f"{count} processes"
-    pictures = "1 picture" if drawn == 1 else f"{drawn:,} pictures"
-    text = f"{pictures} drawn in {seconds:.0f} s by {processes}"
-    text += f", {drawn / seconds:.2f} a second" if drawn else ""
+def _summary(
+    generated: int, before: int, seconds: float, processes: int, price_per_hour: float | None
+) -> str:
+    count = "1 process" if processes == 1 else f"{processes} processes"
+    images = "1 image" if generated == 1 else f"{generated:,} images"
+    text = f"{images} generated in {seconds:.0f} s by {count}"
+    text += f", {generated / seconds:.2f} a second" if generated else ""
     text += f"; {before:,} were there" if before else ""
     if price_per_hour is not None:
-        text += f". Price: {price_per_hour * count * seconds / 3600:.2f}"
-    print(f"{text}.")
+        text += f". Price: {price_per_hour * processes * seconds / 3600:.2f}"
+    return f"{text}."

@@ -5,25 +5,39 @@ import json
 import numpy as np
 import pandas
 import pytest
+from diffusers import LatentConsistencyModelPipeline
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
+from helpers import load_pipeline
 from labs.images import Settings
-from labs.sweeps.jobs import describe_jobs, is_whole, name_of, read_jobs
+from labs.sweeps.jobs import describe_jobs, is_complete, name_of, read_jobs
+from labs.sweeps.loras import find_lora
+from labs.sweeps.tables import read_csv, write_csv
 
 ROWS = [
     {"prompt": "a knight", "seed": 7, "guidance_scale": 3.0},
     {"prompt": "NA", "negative_prompt": "smiling", "scheduler": "DDIMScheduler"},
     {"prompt": "12", "seed": 0, "height": 64},
 ]
+LARGE = 1152921504606846977  # a seed that no float holds
 
 
-@pytest.fixture(params=["list", "generator", "table", "csv", "json"])
+@pytest.fixture(params=["list", "generator", "table", "csv", "CSV", "json"])
 def jobs(request, tmp_path):
-    table = pandas.DataFrame(ROWS)
-    table.to_csv(tmp_path / "jobs.csv", index=False)
-    (tmp_path / "jobs.json").write_text(json.dumps(ROWS))
+    table, path = pandas.DataFrame(ROWS), tmp_path / f"jobs.{request.param}"
+    if request.param.lower() == "csv":
+        table.to_csv(path, index=False)
+    elif request.param == "json":
+        path.write_text(json.dumps(ROWS), encoding="utf-8-sig")
     forms = {"list": ROWS, "generator": (row for row in ROWS), "table": table}
-    return forms.get(request.param, tmp_path / f"jobs.{request.param}")
+    return forms.get(request.param, path)
+
+
+def read(tmp_path, text, encoding="utf-8"):
+    path = tmp_path / "jobs.csv"
+    path.write_bytes(text.encode(encoding))
+    return read_jobs(path)
 
 
 def test_rows_are_the_same_in_every_form(jobs, pipeline):
@@ -36,7 +50,7 @@ def test_rows_are_the_same_in_every_form(jobs, pipeline):
     assert (twelve.prompt, twelve.height, twelve.width) == ("12", 64, 128)
 
 
-def test_values_are_combined_each_with_each():
+def test_all_combinations_of_values_are_made():
     rows = read_jobs({"prompt": ["a", "b"], "seed": range(3), "num_inference_steps": 5})
     assert [(row["prompt"], row["seed"]) for row in rows] == [
         (prompt, seed) for prompt in "ab" for seed in range(3)
@@ -44,59 +58,152 @@ def test_values_are_combined_each_with_each():
     assert {row["num_inference_steps"] for row in rows} == {5}
 
 
-@pytest.mark.parametrize("jobs", [[], {}, {"prompt": []}, ["a knight"], pandas.DataFrame()])
+def test_a_value_alone_may_be_missing_or_a_number_of_numpy(pipeline):
+    jobs = {"prompt": "a", "negative_prompt": None, "seed": np.int64(3), "height": np.array(64)}
+    (settings,) = describe_jobs(read_jobs(jobs), pipeline)[0].values()
+    assert (settings.seed, settings.height, settings.negative_prompt) == (3, 64, "")
+
+
+@pytest.mark.parametrize("jobs", [None, 3, [], {}, {"prompt": []}, ["a"], pandas.DataFrame()])
 def test_what_holds_no_job_is_refused(jobs):
     with pytest.raises(ValueError, match="There is no job in that: give rows"):
         read_jobs(jobs)
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "error"),
+    ("name", "content", "error"),
     [
-        ("jobs.json", "[{", "jobs.json cannot be read"),
-        ("jobs.csv", "", "jobs.csv cannot be read"),
-        ("jobs.txt", "a knight", "neither .csv nor .json"),
+        ("jobs.json", b"[{", "jobs.json is not JSON"),
+        ("jobs.json", '["ü"]'.encode("cp1252"), "jobs.json is not UTF-8: save it as UTF-8"),
+        ("jobs.csv", "prompt\na".encode("utf-16"), "jobs.csv is not UTF-8: save it as CSV UTF-8"),
+        ("jobs.csv", b"", "needs a first line with the names"),
+        ("jobs.csv", b"prompt,prompt\na,b", "needs a first line with the names"),
+        ("jobs.csv", b'prompt\n"a\n', "line 2: unexpected end of data"),
+        ("jobs.txt", b"a knight", "neither .csv nor .json"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path, name, text, error):
-    (tmp_path / name).write_text(text)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, error):
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=error):
         read_jobs(tmp_path / name)
 
 
 @pytest.mark.parametrize(
-    ("job", "problem"),
+    "text",
     [
-        ({"prompt": "a", "seed": -1}, "seed must be"),
-        ({"prompt": "a", "seed": 1.5}, "seed must be"),
-        ({"prompt": 3}, "prompt must be text"),
-        ({"prompt": None}, "needs a prompt"),
-        ({"seed": 1}, "needs a prompt"),
-        ({"prompt": "a", "step": 5}, "sets no 'step'"),
-        ({"prompt": "a", 5: 5}, "sets no '5'"),
-        ({"prompt": "a", "scheduler": "DDIM"}, "'DDIM' is not a scheduler"),
-        ({"prompt": "a", "scheduler": ["DDIM"]}, "is not a scheduler"),
-        ({"prompt": "a", "height": 100}, "height must be a multiple of 8"),
+        "prompt,seed,num_inference_steps\na knight, red on blue,5,2\na queen,6,2\n",
+        "prompt\na knight, red on blue\na queen, green on pink\n",
     ],
 )
-def test_a_job_that_cannot_be_drawn_is_refused_and_the_others_are_not(job, problem, pipeline):
+def test_a_comma_that_is_not_quoted_is_an_error_that_names_its_line(tmp_path, text):
+    with pytest.raises(ValueError, match="line 2: there are .* Put a prompt with a comma in"):
+        read(tmp_path, text)
+
+
+def test_what_spreadsheets_add_to_a_file_changes_nothing(tmp_path):
+    plain = read(tmp_path, "prompt,seed\na knight,0\na queen,1\n")
+    assert plain == [{"prompt": "a knight", "seed": 0}, {"prompt": "a queen", "seed": 1}]
+    for text in (
+        "prompt,seed\na knight,0,\na queen,1,\n",
+        "prompt,seed,\r\na knight,0,\r\n,,\r\na queen,1.0,\r\n",
+        "\ufeffprompt, seed\n\na knight,0\na queen,1\n",
+    ):
+        assert read(tmp_path, text) == plain
+
+
+def test_a_large_seed_is_read_exactly_beside_an_empty_cell(tmp_path, pipeline):
+    assert read(tmp_path, f"prompt,seed\na,{LARGE}\nb,\n")[0]["seed"] == LARGE
+    table = pandas.DataFrame([{"prompt": "a", "seed": LARGE}, {"prompt": "b"}])
+    wanted, (refused,) = describe_jobs(read_jobs(table), pipeline)  # pandas has rounded it
+    assert "seed should be a whole number" in refused["problem"]
+    assert [settings.seed for settings in wanted.values()] == [0]
+
+
+def test_one_cell_that_is_no_number_refuses_its_row_alone(tmp_path, pipeline):
+    wanted, (refused,) = describe_jobs(read(tmp_path, "prompt,seed\na,0\nb,one\n"), pipeline)
+    assert len(wanted) == 1 and "seed should be a whole number" in refused["problem"]
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@a", "\ta", "'=1", "''@", "'a", "a=", 'a,"b']
+)
+def test_a_cell_is_no_formula_and_reads_back_the_same(tmp_path, text):
+    path = tmp_path / "table.csv"
+    write_csv(path, ["prompt", "seed"], [{"prompt": text, "seed": -1}])
+    assert read_csv(path) == [{"prompt": text, "seed": "-1"}]
+    cell = path.read_text(encoding="utf-8").splitlines()[1].strip('"')
+    assert cell[0] not in "=+-@\t"
+
+
+@pytest.mark.parametrize(
+    ("job", "problem"),
+    [
+        ({"prompt": "a", "seed": -1}, "seed should be"),
+        ({"prompt": "a", "seed": 1.5}, "seed should be"),
+        ({"prompt": "a", "num_inference_steps": 4.0}, "num_inference_steps should be"),
+        ({"prompt": 3}, "prompt should be text"),
+        ({"prompt": float("nan")}, "prompt should be text"),
+        ({"prompt": None}, "needs a prompt"),
+        ({"seed": 1}, "needs a prompt"),
+        ({"prompt": "a", "step": 5}, "cannot set 'step'"),
+        ({"prompt": "a", 5: 5}, "cannot set '5'"),
+        ({"prompt": "a", "model": "another"}, "cannot set 'model'"),
+        ({"prompt": "a", "scheduler": "DDIM"}, "'DDIM' is not a scheduler"),
+        ({"prompt": "a", "scheduler": ["DDIM"]}, "is not a scheduler"),
+        ({"prompt": "a", "height": 100}, "height should be a multiple of 8"),
+        ({"prompt": "a", "lora": "missing"}, "There is no LoRA file missing"),
+        ({"prompt": "a", "lora": "tiny-portraits-vae-ft"}, "does not hold LoRA weights for this"),
+        ({"prompt": "a", "lora": "tiny-portraits"}, "should be a safetensors file, or a folder"),
+        ({"prompt": "a", "lora": "tiny-portraits-lcm", "lora_strength": "x"}, "should be a number"),
+    ],
+)
+def test_a_job_that_cannot_be_generated_is_refused_and_the_others_are_not(job, problem, pipeline):
     wanted, (refused,) = describe_jobs([{"prompt": "a"}, job, {"prompt": "b"}], pipeline)
     assert [settings.prompt for settings in wanted.values()] == ["a", "b"]
     assert problem in refused["problem"]
-    assert job.items() <= refused.items()
+    assert refused == {**job, "problem": refused["problem"]}
 
 
-def test_equal_jobs_are_one_picture(pipeline):
+def test_a_negative_prompt_that_the_pipeline_ignores_is_refused():
+    parts = load_pipeline("tiny-portraits", device="cpu").components
+    pipeline = LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
+    jobs = [{"prompt": "a"}, {"prompt": "a", "negative_prompt": "red"}]
+    wanted, (refused,) = describe_jobs(jobs, pipeline)
+    assert len(wanted) == 1 and "ignores the negative prompt" in refused["problem"]
+
+
+def test_lora_weights_are_told_apart_by_name_content_and_strength(tmp_path):
+    pipeline = load_pipeline("tiny-portraits", device="cpu")
+    lora = find_lora("tiny-portraits-lcm")
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "style.safetensors").write_bytes(lora.read_bytes())
+    weights = load_file(lora)
+    save_file({key: 2 * val for key, val in weights.items()}, tmp_path / "there/style.safetensors")
+    jobs = [{"prompt": "a"}, {"prompt": "a", "lora": "tiny-portraits-lcm"}]
+    jobs += [{"prompt": "a", "lora": "tiny-portraits-lcm", "lora_strength": 0.3}]
+    jobs += [{"prompt": "a", "lora": str(tmp_path / folder)} for folder in ("here", "there")]
+    wanted, refused = describe_jobs(jobs, pipeline)
+    assert not refused
+    names = [[*settings.loras] for settings in wanted.values()]
+    assert names[0] == [] and names[1] == names[2]
+    assert len({settings.weights for settings in wanted.values()}) == 5
+    assert [*wanted.values()][2].loras == {names[1][0]: 0.3}
+    moved, _ = describe_jobs([{"prompt": "a", "lora": str(tmp_path / "here")}], pipeline)
+    assert [*moved] == [[*wanted][3]]
+
+
+def test_equal_jobs_are_one_image(pipeline):
     same = [{"prompt": "a"}, {"prompt": "a", "seed": np.int64(0), "guidance_scale": 7.5}]
     assert len(describe_jobs(same, pipeline)[0]) == 1
 
 
-def test_names_differ_with_every_setting_but_not_with_the_libraries():
+def test_names_differ_with_every_setting():
     settings = {"negative_prompt": "b", "seed": 1, "num_inference_steps": 5, "guidance_scale": 2}
     settings |= {"scheduler": "DDIMScheduler", "model": "mine", "weights": 12 * "a", "height": 64}
+    settings |= {"loras": {"style": 0.3}, "pipeline": "StableDiffusionPAGPipeline"}
     names = [name_of(Settings("a", **{name: value})) for name, value in settings.items()]
     assert len({name_of(Settings("a")), *names}) == 1 + len(settings)
-    assert name_of(Settings("a")) == name_of(Settings("a", versions={"torch": "2"}))
     assert name_of(Settings("a", guidance_scale=7)) == name_of(Settings("a", guidance_scale=7.0))
 
 
@@ -108,13 +215,13 @@ def test_any_prompt_makes_the_name_of_a_file(prompt, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_half_a_picture_is_not_whole(tmp_path):
+def test_half_an_image_is_not_complete(tmp_path):
     path = tmp_path / "a.png"
     Image.effect_noise((64, 64), 50).save(path)
     data = path.read_bytes()
-    assert is_whole(path)
+    assert is_complete(path)
     for length in (0, 10, len(data) // 2, len(data) - 12):
         path.write_bytes(data[:length])
-        assert not is_whole(path)
+        assert not is_complete(path)
     path.write_bytes(data.replace(b"IDAT", b"IDAT\0", 1))
-    assert not is_whole(path)
+    assert not is_complete(path)

@@ -1,75 +1,105 @@
-"""A whole sweep: what is drawn again and what is not, the table, the page, and what is said."""
+"""A whole sweep: what is generated again and what is not, the table, the page, and what is said."""
 
 import os
 import re
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pandas
 import pytest
+import torch
 from PIL import Image
 
 from helpers import image_distance
+from labs.images import generate as generate_module
 from labs.images import read_settings
-from labs.sweeps import running, sweep
+from labs.sweeps import generating, running, sweep
 from labs.sweeps.__main__ import main
+from labs.sweeps.tables import read_csv
 
 JOBS = {"prompt": ["a knight & <b>", "a queen"], "seed": [0, 1], "num_inference_steps": 2}
 FIGURES = (
-    r"(\d+) pictures? drawn in \d+ s by 1 process(?:, [\d.]+ a second)?(?:; (\d+) were there)?"
+    r"(\d+) images? generated in \d+ s by \d+ process(?:es)?(?:, [\d.]+ a second)?"
+    r"(?:; (\d+) were there)?"
 )
 
 
-def pictures(folder):
+@pytest.fixture(autouse=True)
+def loaded_once(pipeline, monkeypatch):
+    """The embedded model in place of one that each sweep loads."""
+
+    def load(model, **options):
+        assert model == "tiny-portraits"
+        return pipeline
+
+    monkeypatch.setattr(running, "load_pipeline", load)
+
+
+def images(folder):
     return {path.name: path.stat().st_mtime_ns for path in Path(folder).glob("*.png")}
 
 
 def figures(capsys):
-    """How many were drawn, and how many were there."""
-    drawn, there = re.search(FIGURES, capsys.readouterr().out).groups()
-    return int(drawn), int(there or 0)
+    """How many were generated, and how many were there."""
+    generated, there = re.search(FIGURES, capsys.readouterr().out).groups()
+    return int(generated), int(there or 0)
 
 
-def test_what_is_there_and_whole_is_not_drawn_again(pipeline, tmp_path, capsys):
-    table = sweep(JOBS, tmp_path, model=pipeline)
-    first, images = pictures(tmp_path), [Image.open(tmp_path / name) for name in table["file"]]
+def test_what_is_there_and_complete_is_not_generated_again(tmp_path, capsys):
+    table = sweep(JOBS, tmp_path)
+    first, before = images(tmp_path), [Image.open(tmp_path / name) for name in table["file"]]
     assert figures(capsys) == (4, 0)
     broken, lost = table["file"][1:3]
-    for image in images:
+    for image in before:
         image.load()
     (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:-100])
     (tmp_path / lost).unlink()
-    (tmp_path / f".{lost}.123.part").touch()
-    again = sweep(JOBS | {"seed": [0, 1, 2]}, tmp_path, model=pipeline)
+    again = sweep(JOBS | {"seed": [0, 1, 2]}, tmp_path)
     assert figures(capsys) == (4, 2)
-    after = pictures(tmp_path)
+    after = images(tmp_path)
     assert len(after) == len(again) == 6
     assert {name for name in first if first[name] == after[name]} == {*first} - {broken, lost}
-    for name, image in zip(table["file"], images, strict=True):
+    for name, image in zip(table["file"], before, strict=True):
         assert image_distance(image, Image.open(tmp_path / name)) < 2
-    assert not list(tmp_path.glob(".*"))
 
 
-def test_the_table_tells_all(pipeline, tmp_path):
+def test_only_old_half_written_files_of_this_sweep_are_removed(tmp_path):
+    (name, *_) = sweep(JOBS, tmp_path)["file"]
+    ours, fresh, theirs = (
+        tmp_path / each
+        for each in (f".{name}.1234abcd.part", f".{name}.5678abcd.part", ".film.part")
+    )
+    for part in (ours, fresh, theirs):
+        part.touch()
+    for part in (ours, theirs):
+        os.utime(part, (0, time.time() - 2 * running.OLD))
+    sweep(JOBS, tmp_path)
+    assert {path.name for path in tmp_path.glob(".*")} == {fresh.name, theirs.name}
+
+
+def test_the_table_tells_all(tmp_path):
     jobs = [{"prompt": "portrait photo of a old warrior chief", "num_inference_steps": 2}]
-    jobs += [{"prompt": "a cat", "num_inference_steps": 2}, {"prompt": "a", "seed": "x"}]
-    table = sweep(jobs, tmp_path, model=pipeline)
-    read = pandas.read_csv(tmp_path / "table.csv", keep_default_na=False)
-    assert list(read) == list(table)
-    assert list(read["prompt"]) == [job["prompt"] for job in jobs]
+    jobs += [{"prompt": "=1+1", "num_inference_steps": 2}, {"prompt": "a", "seed": "x"}]
+    table = sweep(jobs, tmp_path)
+    rows = read_csv(tmp_path / "table.csv")
+    assert [row["prompt"] for row in rows] == [job["prompt"] for job in jobs]
+    assert "\n=" not in (tmp_path / "table.csv").read_text(encoding="utf-8")
     assert list(table["problem"].str[:4]) == ["", "", "seed"]
     assert (table["seconds"][:2] > 0).all()
     assert 0 <= table["adherence"][0] <= 1 and table["adherence"][1:].isna().all()
     assert read_settings(tmp_path / table["file"][0]).prompt == jobs[0]["prompt"]
 
 
-def test_a_model_that_no_embedded_judge_knows_is_not_judged(tiny_shape, tmp_path):
-    jobs = {"prompt": "a knight", "num_inference_steps": 1}
-    assert "adherence" not in sweep(jobs, tmp_path, model=tiny_shape, device="cpu")
+def test_a_model_that_no_embedded_judge_knows_has_an_empty_column(
+    tiny_shape, pipeline, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(running, "load_pipeline", lambda *_, **__: pipeline)
+    table = sweep({"prompt": "a knight", "num_inference_steps": 1}, tmp_path, model=tiny_shape)
+    assert table[["seconds", "adherence"]].mean().notna().to_list() == [True, False]
 
 
-def test_the_sheet_shows_every_picture_with_its_prompt(pipeline, tmp_path):
-    table = sweep(JOBS, tmp_path, model=pipeline)
+def test_the_sheet_shows_every_image_with_its_prompt(tmp_path):
+    table = sweep(JOBS, tmp_path)
     seen = []
 
     class Reader(HTMLParser):
@@ -83,46 +113,123 @@ def test_the_sheet_shows_every_picture_with_its_prompt(pipeline, tmp_path):
     assert [image["src"] for image in seen] == list(table["file"])
     assert [image["alt"] for image in seen] == list(table["prompt"])
     assert {image["loading"] for image in seen} == {"lazy"}
-    assert "4 pictures" in text
+    assert "4 images" in text
 
 
-def test_the_price_is_that_of_the_time(pipeline, tmp_path, capsys, monkeypatch):
+def test_the_price_is_that_of_the_time(tmp_path, capsys, monkeypatch):
     clock = iter([0.0, *[7200.0] * 100])
     monkeypatch.setattr(running.time, "monotonic", lambda: next(clock))
-    sweep(JOBS, tmp_path, model=pipeline, price_per_hour=1.5)
+    sweep(JOBS, tmp_path, price_per_hour=1.5)
     assert "in 7200 s by 1 process, 0.00 a second. Price: 3.00." in capsys.readouterr().out
+
+
+def test_a_wrong_column_is_said_in_one_line(tmp_path, capsys):
+    sweep([{"prompt": "a", "step": 5, "seed": seed} for seed in range(50)], tmp_path)
+    assert "50 jobs are refused: A job cannot set 'step', only" in capsys.readouterr().out
+
+
+# What is refused at once
 
 
 def test_a_folder_that_cannot_be_written_to_is_said_before_the_model_is_loaded(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OSError, match="cannot be written to .*: give another folder"):
+        with pytest.raises(OSError, match="cannot be written to"):
             sweep(JOBS, folder, model="never loaded")
 
 
-def test_processes_that_cannot_join_do_not_draw_everything_twice(tmp_path, monkeypatch):
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, "2", True])
+def test_a_batch_size_is_checked_before_the_model_is_loaded(tmp_path, batch_size):
+    with pytest.raises(ValueError, match="batch_size should be a whole number from 1"):
+        sweep(JOBS, tmp_path, model="never loaded", batch_size=batch_size)
+
+
+def test_a_live_pipeline_is_refused(pipeline, tmp_path):
+    with pytest.raises(ValueError, match=r"the name or the folder of a model.*save_pretrained"):
+        sweep(JOBS, tmp_path, model=pipeline)
+
+
+def test_a_judge_is_checked_before_an_image_is_generated(tmp_path):
+    with pytest.raises(ValueError, match="'none' is not a judge"):
+        sweep(JOBS, tmp_path, judge="none")
+    assert not images(tmp_path)
+
+
+def test_a_model_that_starts_from_an_image_is_refused_at_once(pipeline, tmp_path, monkeypatch):
+    monkeypatch.setattr(generate_module, "call_arguments", lambda _: {"prompt", "image"})
+    with pytest.raises(ValueError, match="starts from an image"):
+        sweep(JOBS, tmp_path)
+
+
+# What ends a sweep early
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        OSError, match=r"No space left on device.* make room there.* the same again"
+    ):
+        sweep(JOBS, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_control_c_says_how_far_it_is(tmp_path, capsys, monkeypatch):
+    save = generating.save_image
+
+    def interrupt(image, path, settings, **options):
+        if len(images(tmp_path)) == 2:
+            raise KeyboardInterrupt
+        save(image, path, settings, **options)
+
+    monkeypatch.setattr(generating, "save_image", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(JOBS, tmp_path)
+    assert "2 of 4 images are there: run the same again" in capsys.readouterr().out
+    csv = tmp_path / "jobs.csv"
+    csv.write_text("prompt,seed,num_inference_steps\na cat,0,2\n", encoding="utf-8")
+    assert main([str(csv), str(tmp_path), "--device", "cpu"]) == 130
+
+
+# Several processes
+
+
+def test_a_process_generates_its_share_and_then_what_others_have_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(running, "pick_device", lambda device: running.torch.device("mps"))
-    with pytest.raises(RuntimeError, match="one of several processes"):
-        sweep(JOBS, tmp_path, device="auto")
+    threads = torch.get_num_threads()
+    assert sweep(JOBS, tmp_path) is None
+    assert torch.get_num_threads() == threads
+    assert len(images(tmp_path)) == 4
+    assert not (tmp_path / "table.csv").exists()
+    monkeypatch.setenv("RANK", "0")
+    assert len(sweep(JOBS, tmp_path)) == 4
 
 
-def test_the_command_ends_well_only_if_all_is_there(tmp_path, capsys):
-    csv, folder = tmp_path / "jobs.csv", tmp_path / "pictures"
-    csv.write_text("prompt,seed,num_inference_steps\na knight,0,2\na queen,-1,2\n")
+def test_each_process_of_a_machine_has_its_own_gpu(monkeypatch):
+    monkeypatch.setattr(running, "pick_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert running._device("cuda") == torch.device("cuda")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert running._device("cuda") == torch.device("cuda", 1)
+    assert running._device("cuda:0") == torch.device("cuda", 0)
+
+
+# The command
+
+
+def test_the_command_ends_well_only_if_all_is_there(tmp_path, capsys, monkeypatch):
+    csv, folder = tmp_path / "jobs.csv", tmp_path / "images"
+    csv.write_text(
+        "prompt,seed,num_inference_steps\na knight,0,2\na queen,-1,2\n", encoding="utf-8"
+    )
     assert main([str(csv), str(folder), "--device", "cpu"]) == 1
-    assert "A job is refused: seed must be a whole number" in capsys.readouterr().out
-    csv.write_text("prompt,seed,num_inference_steps\na knight,0,2\n")
+    assert "1 job is refused: seed should be a whole number" in capsys.readouterr().out
+    csv.write_text("prompt,seed,num_inference_steps\na knight,0,2\n", encoding="utf-8")
     assert main([str(csv), str(folder), "--device", "cpu"]) == 0
     assert figures(capsys) == (0, 1)
-    assert main([str(csv), str(folder), "--model", "no-such"]) == 1
-    assert "'no-such' is not a name in MODELS" in capsys.readouterr().out
-
-
-def test_it_leaves_no_state_behind_for_processes_that_are_started_later(pipeline, tmp_path):
-    from accelerate import PartialState
-
-    before = dict(os.environ)
-    sweep(JOBS, tmp_path, model=pipeline)
-    assert not PartialState._shared_state
-    assert dict(os.environ) == before
+    assert main(["missing.csv", str(folder)]) == 1
+    assert "There is no file missing.csv" in capsys.readouterr().out

@@ -1,0 +1,83 @@
+"""Switch LoRA weights on in a pipeline, by the path that a job names and its strength."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers import MODELS_FOLDER
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+
+def use_lora(pipeline: DiffusionPipeline, lora: str | None, strength: float = 1.0) -> None:
+    """Let a pipeline generate with these LoRA weights alone, or with none.
+
+    Args:
+        lora: a safetensors file, a folder with one, or a folder of models/; None for none.
+        strength: 1 for the weights as they are.
+
+    Raises:
+        ValueError: there is no such file, it does not fit the model, or the strength is no number.
+    """
+    if lora is None:
+        switch_lora(pipeline, {})
+        return
+    if isinstance(strength, bool) or not isinstance(strength, int | float):
+        raise ValueError(f"lora_strength should be a number, not {strength!r}.")
+    file = find_lora(lora)
+    name = adapter_name(file)
+    if name not in _loaded(pipeline):
+        _load(pipeline, file, name)
+    switch_lora(pipeline, {name: strength})
+
+
+def switch_lora(pipeline: Any, strengths: Mapping[str, float]) -> None:
+    """Let a pipeline use these of its LoRA weights, by the names of their adapters."""
+    if strengths:
+        pipeline.enable_lora()
+        pipeline.set_adapters(list(strengths), list(strengths.values()))
+    elif _loaded(pipeline):
+        pipeline.disable_lora()
+
+
+def find_lora(lora: str) -> Path:
+    """Return the safetensors file that a job's `lora` names."""
+    places = [MODELS_FOLDER / lora, Path(lora).expanduser()]
+    place = next((place for place in places if place.exists()), None)
+    if place is None:
+        raise ValueError(f"There is no LoRA file {lora}: download it first and give its path.")
+    files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
+    if len(files) != 1 or files[0].suffix != ".safetensors":
+        raise ValueError(f"{lora} should be a safetensors file, or a folder with one.")
+    return files[0]
+
+
+@lru_cache(maxsize=64)
+def adapter_name(file: Path) -> str:
+    """Name LoRA weights after their file or folder and its content, wherever it lies."""
+    stem = file.parent.name if file.stem == "pytorch_lora_weights" else file.stem
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', stem)}-{digest}"
+
+
+def _load(pipeline: Any, file: Path, name: str) -> None:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # PEFT warns of a second adapter
+            pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=name)
+    except Exception as error:  # Diffusers and PEFT raise many kinds, some with hundreds of lines
+        raise ValueError(f"{file.name} does not hold LoRA weights for this model.") from error
+    if name not in _loaded(pipeline):
+        raise ValueError(f"{file.name} does not hold LoRA weights for this model.")
+
+
+def _loaded(pipeline: Any) -> set[str]:
+    if not hasattr(pipeline, "get_list_adapters"):  # a pipeline that takes no LoRA weights
+        return set()
+    return {name for names in pipeline.get_list_adapters().values() for name in names}
