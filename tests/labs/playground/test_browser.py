@@ -16,11 +16,11 @@ import nbformat
 import psutil
 import pytest
 import websocket
+from browser import find_chromium
 from PIL import Image
 from playwright.sync_api import TimeoutError, expect, sync_playwright
 
 from labs.images import read_settings
-from tools.check import find_chromium
 
 ROOT = Path(__file__).parents[2]
 NAME = "08_playground.ipynb"
