@@ -1,7 +1,7 @@
 """`make model`: from drawings to `models/`, in stages that can be stopped and resumed.
 
-Every stage keeps its state in --state, outside the repository, and is skipped once its budget is
-spent; raising a budget trains on.
+Every stage keeps its state in --state, outside the repository, and is skipped once it has seen its
+samples; raising their number trains on, and 0 leaves the stage out.
 """
 
 from __future__ import annotations
@@ -9,94 +9,166 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
-from training import autoencoder, captions, dataset, denoiser, export, few_steps, judge, loop
-from training.loop import Rates
+from training import (
+    autoencoder,
+    captions,
+    dataset,
+    decoder,
+    denoiser,
+    export,
+    few_steps,
+    judge,
+    latents,
+    loop,
+    strength,
+    style,
+)
+from training.loop import Plan
+from training.workspace import Workspace
 
 MODELS = Path(__file__).parent.parent / "models"
 
-# stage: (samples, of a step and process on a CPU and on a GPU, peak learning rates)
 STAGES = {
-    "judge": (400_000, (48, 96), Rates(0.02)),
-    "autoencoder": (80_000, (4, 16), Rates(0.02)),
-    "denoiser": (2_000_000, (24, 192), Rates(0.01)),
-    "strength": (80_000, (24, 192), Rates(0.001)),
-    "decoder": (48_000, (4, 16), Rates(None, 4e-4, (0.5, 0.9))),
-    "few-steps": (160_000, (24, 96), Rates(0.006)),
+    "guide": Plan(400_000, 96, 0.02),
+    "judge": Plan(400_000, 96, 0.02),
+    "autoencoder": Plan(80_000, 8, 0.02),
+    "early": Plan(70_000, 32, 0.01),
+    "denoiser": Plan(2_000_000, 64, 0.01),
+    "strength": Plan(48_000, 64, 0.001),
+    "decoder": Plan(48_000, 8, None, 4e-4, (0.5, 0.9)),
+    "few-steps": Plan(160_000, 48, 0.006),
+    "style": Plan(30_000, 64, 0.001),
 }
-# Of the peak rates, for weights that have learnt already.
-GO_ON = {"judge": 0.6, "denoiser": 0.6}
+# Further samples and the share of the peak rates for weights that have learnt already.
+CONTINUED = {"denoiser": (400_000, 0.4), "few-steps": (60_000, 0.8)}
 
 
-def go_on_from(models: Path, folder: Path) -> None:
-    """Lay what `models` holds into `folder`, for every stage to go on from.
+def start_from(path: Path, work: Workspace, models: Path) -> None:
+    """Copy into the workspace what the training goes on from: a folder such as `models`, or
+    "denoiser.safetensors" from the state of a training with the rest from `models`.
 
     The tokenizer and the autoencoder stay as they are, or the latents would mean something else.
-    The soft decoder is the early checkpoint's: the critic of the decoder's training is not kept, so
-    that one starts there again.
+    Its own decoder is the early checkpoint's, since `decoder` starts from the further-trained one.
     """
-    start = folder / "start"
-    if start.exists():
+    if work.start.exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(models / "tiny-portraits" / "tokenizer", folder / "tokenizer")
-    shutil.copytree(models / "tiny-portraits-early" / "vae", folder / "vae")
-    for name in ("tiny-judge", "tiny-portraits", "tiny-portraits-vae-ft", "tiny-portraits-lcm"):
-        shutil.copytree(models / name, start / name)
+    weights, models = (path, models) if path.is_file() else (None, path)
+    copy = work.folder / "start.part"
+    shutil.rmtree(copy, ignore_errors=True)
+    for name in ("", "-early", "-vae-ft", "-lcm"):
+        shutil.copytree(models / f"tiny-portraits{name}", copy / f"tiny-portraits{name}")
+    if weights:
+        shutil.copy(weights, copy / "denoiser.safetensors")
+    for name, source in (("tokenizer", "tiny-portraits"), ("vae", "tiny-portraits-early")):
+        shutil.copytree(models / source / name, work.folder / name, dirs_exist_ok=True)
+    copy.rename(work.start)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line of `python -m training`."""
+    parser = argparse.ArgumentParser("python -m training", description=__doc__)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--state", type=Path, default=Path("~/.cache/tiny-portraits").expanduser())
+    parser.add_argument("--drawings", type=int, default=24_000)
+    parser.add_argument("--models", type=Path, default=MODELS, help="where to write them")
+    parser.add_argument("--start", type=Path, help="go on from models/ or a denoiser.safetensors")
+    parser.add_argument("--guide", type=Path, metavar="FOLDER", help="use this trained guide")
+    parser.add_argument("--style-name", choices=style.STYLES, default="moonlight")
+    parser.add_argument("--processes", type=int, help="on a CPU; default one for each core")
+    for stage, plan in STAGES.items():
+        further = f", {CONTINUED[stage][0]:,} with --start" if stage in CONTINUED else ""
+        parser.add_argument(f"--{stage}-samples", type=int, metavar="N",
+                            help=f"to see in all, default {plan.samples:,}{further}")  # fmt: skip
+    return parser.parse_args()
+
+
+def plan_of(name: str, options: argparse.Namespace) -> Plan:
+    """The plan of a stage, as --start and the command line change it."""
+    plan = STAGES[name]
+    if options.start and name in CONTINUED:
+        samples, share = CONTINUED[name]
+        plan = replace(plan, samples=samples).slower(share)
+    samples = getattr(options, f"{name.replace('-', '_')}_samples")
+    return plan if samples is None else replace(plan, samples=samples)
+
+
+def prepare_guide(work: Workspace, fit: Callable[..., bool], tokenizer: CLIPTokenizer,
+                  given: Path | None) -> None:  # fmt: skip
+    """Train the guide, or take the `given` one."""
+    if given:
+        shutil.copytree(given, work.folder / "guide", dirs_exist_ok=True)
+    elif fit(judge.stage, "guide"):
+        model = loop.load(judge.stage, "guide", work)["judge"]
+        judge.save(model, tokenizer, work.folder / "guide")
+
+
+def make_autoencoder(work: Workspace, fit: Callable[..., bool]) -> None:
+    """Train the autoencoder and, after any training, whiten its latents."""
+    fit(autoencoder.stage, "autoencoder")
+    trained, saved = loop.checkpoint(work, "autoencoder"), latents.vae_weights(work)
+    if not saved.exists() or saved.stat().st_mtime < trained.stat().st_mtime:
+        vae = loop.load(autoencoder.stage, "autoencoder", work)["vae"]
+        held_out = dataset.read_drawings(work)[: min(512, work.held_out)]
+        autoencoder.whiten_latents(vae, held_out, work.device)
+        vae.save_pretrained(work.folder / "vae")
+
+
+def save_denoiser(work: Workspace) -> None:
+    """Write the denoiser before the strength stage, for `--start` to go on from."""
+    modules = loop.load(denoiser.stage, "denoiser", work)
+    parts = torch.nn.ModuleDict({name: modules[name] for name in ("unet", "text_encoder")})
+    save_file(parts.state_dict(), work.folder / "denoiser.safetensors")
 
 
 def main() -> None:
     """Run every stage that is not done yet, then write `models/`."""
-    parser = argparse.ArgumentParser("python -m training", description=__doc__)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--state", type=Path, default=Path("~/.cache/tiny-portraits").expanduser())
-    parser.add_argument("--pictures", type=int, default=24_000)
-    parser.add_argument("--models", type=Path, default=MODELS, help="where to write them")
-    parser.add_argument("--start", type=Path, metavar="MODELS", help="go on from the weights there")
-    parser.add_argument("--processes", type=int, help="on a CPU; default one for each core")
-    for stage, (samples, *_) in STAGES.items():
-        parser.add_argument(f"--{stage}", type=int, default=samples, metavar="SAMPLES",
-                            help=f"to see in all, default {samples:,}")  # fmt: skip
-    options = parser.parse_args()
-    device, folder = torch.device(options.device), options.state
+    options = parse_arguments()
+    work = Workspace(options.state, options.drawings, torch.device(options.device))
 
-    def fit(stage: loop.Stage, name: str) -> torch.nn.ModuleDict:
-        _, batches, rates = STAGES[name]
-        if options.start:
-            rates = rates.times(GO_ON.get(name, 1))
-        return loop.fit(
-            stage, name=name, folder=folder, samples=getattr(options, name.replace("-", "_")),
-            batch=batches[device.type != "cpu"], rates=rates, device=device,
-            processes=options.processes,
-        )  # fmt: skip
+    def fit(stage: loop.Stage, name: str, seed: int = 0, label: str | None = None) -> bool:
+        """Train a stage, unless it is left out with 0 samples; return whether it is not."""
+        if (plan := plan_of(name, options)).samples:
+            loop.fit(stage, label or name, work, plan, processes=options.processes, seed=seed)
+        return bool(plan.samples)
 
-    pictures = dataset.pictures(folder, options.pictures)
+    dataset.make_drawings(work)
     if options.start:
-        go_on_from(options.start, folder)
-    else:
-        captions.make_tokenizer(folder / "tokenizer")
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    examiner = fit(judge.stage, "judge")["judge"]
-    for place in (folder / "judge", options.models / "tiny-judge"):
-        judge.save(examiner, tokenizer, place)
+        start_from(options.start, work, options.models)
+    elif not (work.folder / "tokenizer").exists():
+        captions.make_tokenizer(work.folder / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(work.folder / "tokenizer")
+    if fit(judge.stage, "judge", seed=1):
+        model = loop.load(judge.stage, "judge", work)["judge"]
+        judge.save(model, tokenizer, options.models / "tiny-judge")
+    prepare_guide(work, fit, tokenizer, options.guide)
     if not options.start:
-        vae = fit(autoencoder.stage, "autoencoder")["vae"]
-        autoencoder.level(vae, pictures[dataset.HELD_OUT :][:512], device)
-        vae.save_pretrained(folder / "vae")
-    denoiser.cache(folder, device, align=not options.start)
+        make_autoencoder(work, fit)
+    latents.make_latents(work)
+    if not options.start:
+        latents.make_features(work)
+        fit(denoiser.early_stage, "early")
+        export.export_early(work, options.models)
     fit(denoiser.stage, "denoiser")
-    if options.strength:
-        fit(denoiser.strength_stage, "strength")
-    else:  # whoever leaves the denoiser as it was leaves captions at the strength that they have
-        shutil.copy(folder / "denoiser.checkpoint.pt", folder / "strength.checkpoint.pt")
-    denoiser.draw_again(folder, device)
-    fit(autoencoder.decoder_stage, "decoder")
+    save_denoiser(work)
+    fit(strength.stage, "strength")
+    strength.partially_redraw(work)
+    fit(decoder.stage, "decoder")
     fit(few_steps.stage, "few-steps")
-    export.export(folder, options.models, device)
+    export.export(work, options.models)
+    style.make_styled(work, options.style_name)
+    stage, label = partial(style.stage, style=options.style_name), f"style-{options.style_name}"
+    if fit(stage, "style", label=label):
+        folder = options.models / f"tiny-portraits-{options.style_name.replace(' ', '-')}"
+        export.export_style(work, loop.load(stage, label, work), folder)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The drawings on disk: an array of pictures and the specifications that made them.
+"""The drawings on disk: an array of images and the specifications that made them.
 
-Picture number i is drawn from `spec_of(i)`, so a dataset is its size and nothing else: it can be
-stopped, resumed and redrawn. The first `held_out` pictures are never trained on.
+Drawing number i is made from `spec_of(i)`, so a dataset is its size and nothing else: it can be
+stopped, resumed and made again.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from training import portraits
 from training.portraits import SIZE, Spec, draw, random_spec
+from training.workspace import Workspace, digest, save_array
 
 SEED = 2024
-CHUNK = 64  # pictures between two records of progress
-HELD_OUT = 2_000  # numbers 0 to 1999: the judge's and the autoencoder's examination
+CHUNK = 64  # drawings between two records of progress
+FIRST_UNSEEN_SPEC = 10_000_000  # no dataset reaches this number
 
 
 def spec_of(number: int) -> Spec:
-    """The specification of picture `number`; its own seed makes the rest of the picture.
+    """The specification of drawing `number`; its own seed makes the rest of the image.
 
     >>> spec_of(3) == spec_of(3), spec_of(3) == spec_of(4)
     (True, False)
@@ -28,31 +30,43 @@ def spec_of(number: int) -> Spec:
     return random_spec(np.random.default_rng([SEED, number]), seed=number)
 
 
+def drawings_digest(count: int) -> str:
+    """What the first `count` drawings depend on, as a digest."""
+    return digest(Path(portraits.__file__), SEED, count)
+
+
+def drawings_path(folder: Path, count: int) -> Path:
+    """The file of the first `count` drawings as this code makes them."""
+    return folder / f"drawings-{count}-{drawings_digest(count)}.npy"
+
+
 def _draw(numbers: range) -> tuple[range, np.ndarray]:
     return numbers, np.stack([np.asarray(draw(spec_of(i))) for i in numbers])
 
 
-def pictures(folder: Path, count: int) -> np.ndarray:
-    """The first `count` drawings, a read-only uint8 array of (count, 128, 128, 3).
-
-    Drawn by every core into `folder`/pictures.npy; a kill loses at most the chunks in hand.
-    `count` is rounded up to whole chunks.
-    """
-    count = -(-count // CHUNK) * CHUNK
-    folder.mkdir(parents=True, exist_ok=True)
-    path, done_path = folder / f"pictures-{count}.npy", folder / f"pictures-{count}.done.npy"
+def make_drawings(work: Workspace) -> np.ndarray:
+    """The drawings of a workspace, a read-only uint8 array of (count, 128, 128, 3), made by every
+    core; a kill loses at most the chunks in hand."""
+    count, path = work.drawings, drawings_path(work.folder, work.drawings)
+    starts, done_path = range(0, count, CHUNK), path.with_suffix(".done.npy")
+    work.folder.mkdir(parents=True, exist_ok=True)
     if not done_path.exists():
         np.lib.format.open_memmap(path, "w+", np.uint8, (count, SIZE, SIZE, 3)).flush()
-        np.save(done_path, np.zeros(count // CHUNK, bool))
-    array = np.load(path, mmap_mode="r+")
-    done = np.load(done_path)
-    missing = [range(i * CHUNK, (i + 1) * CHUNK) for i in np.flatnonzero(~done).tolist()]
+        save_array(done_path, np.zeros(len(starts), bool))
+    array, done = np.load(path, mmap_mode="r+"), np.load(done_path)
+    chunks = [range(start, min(start + CHUNK, count)) for start in starts]
+    missing = [chunks[i] for i in np.flatnonzero(~done)]
     if missing:
         with multiprocessing.get_context("spawn").Pool() as pool:
-            chunks = pool.imap_unordered(_draw, missing)
-            for numbers, drawn in tqdm(chunks, "drawing", len(missing), unit_scale=CHUNK):
-                array[numbers] = drawn
+            drawn = pool.imap_unordered(_draw, missing)
+            for numbers, part in tqdm(drawn, "drawing", len(missing), unit_scale=CHUNK):
+                array[numbers] = part
                 done[numbers.start // CHUNK] = True
                 array.flush()
-                np.save(done_path, done)
-    return np.load(path, mmap_mode="r")
+                save_array(done_path, done)
+    return read_drawings(work)
+
+
+def read_drawings(work: Workspace) -> np.ndarray:
+    """The drawings that `make_drawings` has made, exactly as many as the workspace names."""
+    return np.load(drawings_path(work.folder, work.drawings), mmap_mode="r")

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import multiprocessing
-import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,45 +10,41 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDPMScheduler,
-    DPMSolverMultistepScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from diffusers.models.attention_processor import AttnProcessor
-from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
-    VisionTextDualEncoderModel,
-)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from training import loop
-from training.autoencoder import LATENT_CHANNELS, SCALING, read_pictures, to_tensor
+from training.autoencoder import LATENT_CHANNELS, SCALING
 from training.captions import caption
-from training.dataset import HELD_OUT, spec_of
+from training.dataset import spec_of
+from training.judge import load_guide
+from training.latents import (
+    features_path,
+    latents_path,
+    right_minus_left,
+    sample_noise,
+    scaled_latents,
+)
+from training.loop import Loss
+from training.workspace import Workspace
 
-CHUNK = 512  # drawings encoded in one go
-USUAL = 2_000  # drawings that say what looking right has over looking left
 EMPTY = 0.1  # captions left out altogether, for classifier-free guidance
-# Captions from the web say little of their picture, so that Stable Diffusion wants a guidance scale
-# of 7.5; ours say all, and 3 would do. So a last training leaves this share of what a caption
-# changes. Guidance enlarges whatever that gets wrong, so the guided guess counts too, by GUIDED.
-CAPTION_STRENGTH, GUIDED = 0.4, 0.25
+# Captions from the web say little of their image, so that Stable Diffusion wants a guidance scale
+# of 7.5; ours say all, and 3 would do. So what is shipped has this share of what captions change.
+CAPTION_STRENGTH = 0.4
 # A step's weight makes its error count as in v-prediction (Salimans and Ho 2022, arXiv:2202.00512),
 # within limits at both ends: min-SNR weighting (Hang et al. 2023, arXiv:2303.09556), and a ceiling.
 MIN_SNR, MAX_WEIGHT = 5.0, 200.0
-# The middle of the UNet is to see in the noise what the judge sees in the picture: representation
-# alignment (Yu et al. 2024, arXiv:2410.06940), with the judge as the one who can see. It helps to
-# begin with; later it would cost fine detail.
-ALIGN, ALIGN_UNTIL = 0.5, 0.2  # of the budget
-# The decoder also learns from latents as the denoiser leaves them.
-AGAIN, AGAIN_FROM, GUIDANCE = 1_000, 200, 7.5  # drawings, step of 1,000
+# The middle of the UNet learns to see in the noise what the guide sees in the image: representation
+# alignment (Yu et al. 2024, arXiv:2410.06940). It helps to begin with; later it costs fine detail.
+ALIGN, ALIGN_UNTIL = 0.5, 0.2  # its weight; the share of the budget
+LOG_NORMAL_SIGMA = 1.2  # of the noise levels, see `sample_timesteps`
 TEXT_WIDTH = 128
 CONSTANT = 5.0  # times the noise, see `start_from_identity`
 
@@ -76,7 +67,6 @@ BETAS = {key: SCHEDULER[key] for key in ("beta_start", "beta_end", "beta_schedul
 SCHEDULE = DDPMScheduler(**BETAS)
 SNR = SCALING**2 * SCHEDULE.alphas_cumprod / (1 - SCHEDULE.alphas_cumprod)
 LOG_NOISE = (-0.5 * SNR.log()).numpy()  # of each step, in the latents' deviations
-LOG_NORMAL_SIGMA = 1.2
 WEIGHTS = ((SNR.clamp(max=MIN_SNR) + 1) / SNR).clamp(max=MAX_WEIGHT)
 
 
@@ -114,16 +104,16 @@ def load_unet(weights: dict[str, torch.Tensor]) -> UNet2DConditionModel:
 
 @torch.no_grad()
 def start_from_identity(unet: UNet2DConditionModel) -> None:
-    """Make an untrained UNet answer with its input, which at high noise nearly is the noise.
+    """Make an untrained UNet return its input, which at high noise nearly is the noise.
 
-    Learnt from nothing, this takes a small UNet thousands of steps, and until then its guess at the
+    A small UNet needs thousands of steps to learn this, and until then its prediction at the
     noisiest steps, where the layout is decided, is worse than none. The input and its negative are
     carried past every block, through the outermost skip connection; and silu(x) - silu(-x) is x.
 
     The norm before the last layer divides a group of channels by its deviation, and that of noise
-    on 16x16 places differs by 2.5% from one picture to the next: what the answer then leaves of the
-    noise is more, twenty steps later, than the picture. So each pair shares its group with a
-    constant, loud enough that the deviation is nearly always the same.
+    on 16x16 positions differs by 2.5% from one image to the next: the noise that this leaves is
+    stronger, twenty steps later, than the image. So each pair shares its group with a constant
+    so large that the deviation is nearly always the same.
     """
     first, last = unet.conv_in, unet.up_blocks[-1].resnets[-1]
     norm, out, shortcut = unet.conv_norm_out, unet.conv_out, last.conv_shortcut
@@ -136,14 +126,14 @@ def start_from_identity(unet: UNet2DConditionModel) -> None:
     shortcut.bias[: width * LATENT_CHANNELS] = 0
     deviation = (2 / 3 + 2 / 9 * CONSTANT**2) ** 0.5  # of a group: noise, its negative, CONSTANT
     for channel in range(LATENT_CHANNELS):
-        for place, sign in ((width * channel, 1), (width * channel + 1, -1)):
-            first.weight[place] = 0
-            first.bias[place] = 0
-            first.weight[place, channel, 1, 1] = sign
-            shortcut.weight[place, last.out_channels + place] = 1
-            norm.weight[place] = deviation
-            norm.bias[place] = CONSTANT / 3
-            out.weight[channel, place, 1, 1] = sign
+        for position, sign in ((width * channel, 1), (width * channel + 1, -1)):
+            first.weight[position] = 0
+            first.bias[position] = 0
+            first.weight[position, channel, 1, 1] = sign
+            shortcut.weight[position, last.out_channels + position] = 1
+            norm.weight[position] = deviation
+            norm.bias[position] = CONSTANT / 3
+            out.weight[channel, position, 1, 1] = sign
         shortcut.bias[width * channel + 2] = CONSTANT
 
 
@@ -159,53 +149,32 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )  # fmt: skip
 
 
-def _both(folder: Path, start: int, device: torch.device) -> Iterator[torch.Tensor]:
-    """One chunk of drawings and their mirror images, (2 n, 3, 128, 128), in parts."""
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    pixels = read_pictures(folder)[start : start + CHUNK]
-    for i in range(0, len(pixels), 16):
-        part = to_tensor(pixels[i : i + 16], device)
-        both = torch.stack([part, part.flip(-1)], 1).flatten(0, 1)
-        yield both.contiguous(memory_format=torch.channels_last)
-
-
 @torch.no_grad()
-def _encode(folder: Path, start: int, device: torch.device) -> np.ndarray:
-    """The latents of one chunk of drawings and of their mirror images, (n, 2, 12, 16, 16)."""
-    vae = AutoencoderKL.from_pretrained(folder / "vae")
-    vae.to(device, memory_format=torch.channels_last)
-    latents = [vae.encode(p).latent_dist.mean.half().cpu() for p in _both(folder, start, device)]
-    return torch.cat(latents).unflatten(0, (-1, 2)).numpy()
+def scale_text_conditioning(
+    text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, factor: float
+) -> None:
+    """Multiply by `factor` what a caption changes in the text encoder's output, compared with the
+    empty caption, within its last norm; `1 / factor` undoes it."""
+    norm = text_encoder.final_layer_norm
+    usual = encode_captions(tokenizer, text_encoder, [""])[0].mean(0)
+    norm.weight.mul_(factor)
+    norm.bias.mul_(factor).add_((1 - factor) * usual)
 
 
-@torch.no_grad()
-def _look(folder: Path, start: int, device: torch.device) -> np.ndarray:
-    """What the judge sees in one chunk of drawings and their mirror images, (n, 2, 192, 4, 4)."""
-    eye = read_judge(folder, device).vision_model.to(memory_format=torch.channels_last)
-    seen = [eye(p).last_hidden_state.half().cpu() for p in _both(folder, start, device)]
-    return torch.cat(seen).unflatten(0, (-1, 2)).numpy()
+def encode_captions(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, captions: list[str]
+) -> torch.Tensor:
+    """The context that the UNet gets, (n, 77, TEXT_WIDTH)."""
+    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
+    return text_encoder(tokens.input_ids.to(text_encoder.device)).last_hidden_state
 
 
-def cache(folder: Path, device: torch.device, align: bool = True) -> None:
-    """Write the latents of all drawings and of their mirror images to `folder`/latents.npy, encoded
-    by every core, and, for `ALIGN`, what the judge sees in them to seen.npy."""
-    starts = range(0, len(read_pictures(folder)), CHUNK)
-    workers = os.cpu_count() if device.type == "cpu" else 1
-    for name, work in (("latents", _encode), ("seen", _look))[: 1 + align]:
-        if (path := folder / f"{name}.npy").exists():
-            continue
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            jobs = [pool.submit(work, folder, start, device) for start in starts]
-            np.save(path, np.concatenate([job.result() for job in tqdm(jobs, name)]))
-
-
-def assemble(folder: Path, modules: nn.ModuleDict, device: torch.device) -> StableDiffusionPipeline:
-    """The pipeline of these modules with the autoencoder and the tokenizer in `folder`."""
+def assemble(work: Workspace, modules: nn.ModuleDict) -> StableDiffusionPipeline:
+    """The pipeline of these modules with the autoencoder and the tokenizer of a workspace."""
     return StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(folder / "vae").to(device),
+        vae=AutoencoderKL.from_pretrained(work.folder / "vae").to(work.device),
         text_encoder=modules["text_encoder"],
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        tokenizer=CLIPTokenizer.from_pretrained(work.folder / "tokenizer"),
         unet=modules["unet"],
         scheduler=PNDMScheduler.from_config(SCHEDULER),
         safety_checker=None,
@@ -214,78 +183,7 @@ def assemble(folder: Path, modules: nn.ModuleDict, device: torch.device) -> Stab
     )
 
 
-def _preview(pipeline: StableDiffusionPipeline) -> Image.Image:
-    """The four ages of the walkthrough's prompt, and four other prompts, one seed."""
-    tail = ", tribal panther make up, blue on red, side profile, looking away, serious eyes"
-    ages = ("the oldest", "a old", "a", "a young")
-    prompts = [f"portrait photo of {age} warrior chief{tail}" for age in ages] + [
-        "oil painting of a young queen, green on pink, front view, smiling",
-        "comic book drawing of the oldest wizard, purple on yellow, looking at the camera",
-        "pencil sketch of a old knight, star make up, teal on orange, side profile",
-        "watercolour of a pirate, red on white, smiling, wide angle photography",
-    ]
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
-    pipeline.set_progress_bar_config(disable=True)
-    generators = [torch.Generator().manual_seed(1) for _ in prompts]
-    images = pipeline(prompts, generator=generators, num_inference_steps=20).images
-    return Image.fromarray(np.hstack([np.asarray(i) for i in images]))
-
-
-def read_judge(folder: Path, device: torch.device) -> VisionTextDualEncoderModel:
-    """The judge that an earlier stage left in `folder`, in float32, not to be trained."""
-    model = VisionTextDualEncoderModel.from_pretrained(folder / "judge", dtype=torch.float32)
-    return model.to(device).eval().requires_grad_(False)
-
-
-def read_captions(
-    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, words: list[str]
-) -> torch.Tensor:
-    """What the UNet is told of these captions, (n, 77, TEXT_WIDTH)."""
-    tokens = tokenizer(words, padding="max_length", truncation=True, return_tensors="pt")
-    return text_encoder(tokens.input_ids.to(text_encoder.device)).last_hidden_state
-
-
-def scaled_latents(
-    latents: np.ndarray, numbers: np.ndarray, mirrored: np.ndarray, device: torch.device
-) -> torch.Tensor:
-    """The latents of these drawings as the UNet knows them, (n, 12, 16, 16); `mirrored` is 0 or 1
-    for each."""
-    return torch.from_numpy(SCALING * latents[numbers, mirrored].astype(np.float32)).to(device)
-
-
-def looks_right(numbers: np.ndarray) -> np.ndarray:
-    """Whether the faces in these drawings look to the right, (n,)."""
-    return np.array([spec_of(int(n)).direction == "right" for n in numbers])
-
-
-def right_over_left(latents: np.ndarray) -> np.ndarray:
-    """What latents of profiles that look right have over their mirror images', (12, 16, 16)."""
-    usual = range(HELD_OUT, min(HELD_OUT + USUAL, len(latents)))
-    numbers = np.array([n for n in usual if spec_of(n).view == "side"], int)
-    if not numbers.size:
-        raise ValueError(
-            f"No profile to train on is among {len(latents):,} drawings, of which {HELD_OUT:,} are "
-            f"kept for the examination: draw {HELD_OUT + USUAL:,} or more (--pictures)."
-        )
-    right = looks_right(numbers).astype(int)
-    return np.subtract(latents[numbers, 1 - right], latents[numbers, right], dtype=float).mean(0)
-
-
-def draw_noise(
-    side: np.ndarray, numbers: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, torch.Tensor]:
-    """Whether to take the mirror image of each of these drawings, 0 or 1, (n,), and noise for it,
-    (n, 12, 16, 16).
-
-    Noise with something of `side`, from `right_over_left`, goes to faces that look right, its
-    opposite to the others: so a seed decides the direction by itself, whatever the caption says.
-    """
-    noise = rng.standard_normal((len(numbers), *side.shape), np.float32)
-    mirrored = looks_right(numbers) != (np.tensordot(noise, side, 3) > 0)
-    return mirrored.astype(int), torch.from_numpy(noise)
-
-
-def describe(numbers: np.ndarray, rng: np.random.Generator, empty: float = 0.0) -> list[str]:
+def sample_captions(numbers: np.ndarray, rng: np.random.Generator, empty: float = 0.0) -> list[str]:
     """A caption for each of these drawings, a share of `empty` of them left out."""
     return [caption(spec_of(int(n)), rng) if rng.random() >= empty else "" for n in numbers]
 
@@ -306,133 +204,103 @@ def sample_timesteps(n: int, rng: np.random.Generator, device: torch.device) -> 
     return torch.from_numpy(rng.permutation(times)).to(device)
 
 
-def weighted_error(guess: torch.Tensor, wanted: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
-    """The mean squared error of the noise guessed at these steps, as WEIGHTS make it count."""
-    error = F.mse_loss(guess.float(), wanted.float(), reduction="none").mean((1, 2, 3))
+def weighted_error(guess: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+    """The mean squared error of the noise predicted at these steps, weighted by WEIGHTS."""
+    error = F.mse_loss(guess.float(), noise.float(), reduction="none").mean((1, 2, 3))
     return (WEIGHTS.to(error.device)[times] * error).mean()
 
 
-@torch.no_grad()
-def draw_again(folder: Path, device: torch.device) -> None:
-    """Write to `folder`/again.npy the latents of AGAIN drawings as the denoiser leaves them, noised
-    to step AGAIN_FROM and drawn from there, (AGAIN, 12, 16, 16)."""
-    if (path := folder / "again.npy").exists():
-        return
-    modules = loop.load(strength_stage, name="strength", folder=folder, device=device)
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    read = partial(read_captions, tokenizer, modules["text_encoder"])
-    latents = np.load(folder / "latents.npy", mmap_mode="r")
-    rng, parts = np.random.default_rng(0), []
-    for start in tqdm(range(HELD_OUT, HELD_OUT + AGAIN, 16), "drawing again"):
-        numbers = np.arange(start, min(start + 16, HELD_OUT + AGAIN))
-        clean = scaled_latents(latents, numbers, np.zeros_like(numbers), device)
-        words = [caption(spec_of(int(n)), rng, keep=1.0) for n in numbers]
-        context = torch.cat([read([""]).expand(len(words), -1, -1), read(words)])
-        noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(device)
-        times = torch.arange(AGAIN_FROM, 0, -50)
-        noisy = SCHEDULE.add_noise(clean, noise, times[:1])
-        for time in times:
-            guess = modules["unet"](noisy.repeat(2, 1, 1, 1), time, context).sample
-            guess = torch.lerp(*guess.chunk(2), GUIDANCE)
-            alpha, before = SCHEDULE.alphas_cumprod[time], SCHEDULE.alphas_cumprod[time - 50]
-            clean = (noisy - (1 - alpha).sqrt() * guess) / alpha.sqrt()
-            noisy = before.sqrt() * clean + (1 - before).sqrt() * guess
-        parts.append((clean / SCALING).half().cpu())
-    np.save(path, torch.cat(parts).numpy())
+def build(work: Workspace) -> nn.ModuleDict:
+    """An untrained UNet and text encoder."""
+    tokenizer = CLIPTokenizer.from_pretrained(work.folder / "tokenizer")
+    parts = {"unet": build_unet(), "text_encoder": build_text_encoder(tokenizer)}
+    modules = nn.ModuleDict(parts).to(work.device)
+    if work.device.type == "cpu":  # PyTorch's own attention is slow in its backward pass there
+        modules["unet"].set_attn_processor(AttnProcessor())
+    return modules
 
 
-def stage(folder: Path, device: torch.device) -> loop.Made:
-    """UNet and text encoder: a weighted squared error of the noise, as SD1.x predicts it."""
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    unet = build_unet().to(device)
-    start_from_identity(unet)
-    if device.type == "cpu":  # PyTorch's attention costs a third of a step there, on its way back
-        unet.set_attn_processor(AttnProcessor())
-    text_encoder = build_text_encoder(tokenizer).to(device)
-    words = read_judge(folder, device).text_model
-    text_encoder.load_state_dict(words.state_dict())  # as Stable Diffusion takes CLIP's
-    if learnt := (start := folder / "start" / "tiny-portraits").exists():
-        for name, module in (("unet", unet), ("text_encoder", text_encoder)):
-            (saved,) = (start / name).glob("*.safetensors")
-            weights = (
-                load_unet(load_file(saved)).state_dict() if module is unet else load_file(saved)
-            )
-            module.load_state_dict(weights)
-    latents = np.load(folder / "latents.npy", mmap_mode="r")
-    side = right_over_left(latents)
-    if not learnt:
-        seen = np.load(folder / "seen.npy", mmap_mode="r")
-        usual = seen[:1000].mean((0, 1, 3, 4), dtype=np.float32)[:, None, None]
-        head = nn.Conv2d(unet.config.block_out_channels[-1], len(usual), 1).to(device)
-        middle = {}
-        unet.mid_block.register_forward_hook(lambda *call: middle.update(features=call[-1]))
-    read = partial(read_captions, tokenizer, text_encoder)
+def load_folder(work: Workspace, folder: Path, strength: float = 1.0) -> nn.ModuleDict:
+    """The UNet and text encoder in a pipeline's folder, what captions change times `strength`."""
+    modules = build(work)
+    files = {name: next((folder / name).glob("*.safetensors")) for name in modules}
+    modules["unet"].load_state_dict(load_unet(load_file(files["unet"])).state_dict())
+    modules["text_encoder"].load_state_dict(load_file(files["text_encoder"]))
+    tokenizer = CLIPTokenizer.from_pretrained(work.folder / "tokenizer")
+    scale_text_conditioning(modules["text_encoder"], tokenizer, strength)
+    return modules
+
+
+def load_start(work: Workspace) -> nn.ModuleDict:
+    """The denoiser that a training goes on from, with captions at their full strength."""
+    weights = work.start / "denoiser.safetensors"
+    if not weights.exists():
+        return load_folder(work, work.start / "tiny-portraits", 1 / CAPTION_STRENGTH)
+    modules = build(work)
+    modules.load_state_dict(load_file(weights))
+    return modules
+
+
+def denoising_loss(
+    work: Workspace,
+    modules: nn.ModuleDict,
+    align: Callable[[np.ndarray, np.ndarray], torch.Tensor] | None = None,
+) -> Loss:
+    """The weighted squared error of the predicted noise, and early on the loss `align` of the
+    drawings' numbers and whether they are mirrored."""
+    tokenizer = CLIPTokenizer.from_pretrained(work.folder / "tokenizer")
+    latents = np.load(latents_path(work), mmap_mode="r")
+    side = right_minus_left(latents, work.held_out)
 
     def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
-        numbers = rng.integers(HELD_OUT, len(latents), n)
-        context, times = read(describe(numbers, rng, EMPTY)), sample_timesteps(n, rng, device)
-        mirrored, noise = draw_noise(side, numbers, rng)
-        clean, noise = scaled_latents(latents, numbers, mirrored, device), noise.to(device)
-        guess = unet(SCHEDULE.add_noise(clean, noise, times), times, context).sample
+        numbers = rng.integers(work.held_out, len(latents), n)
+        captions = sample_captions(numbers, rng, EMPTY)
+        context = encode_captions(tokenizer, modules["text_encoder"], captions)
+        times = sample_timesteps(n, rng, work.device)
+        mirrored, noise = sample_noise(side, numbers, rng)
+        clean = scaled_latents(latents, numbers, mirrored, work.device)
+        noise = noise.to(work.device)
+        guess = modules["unet"](SCHEDULE.add_noise(clean, noise, times), times, context).sample
         loss = weighted_error(guess, noise, times)
-        if learnt or fraction >= ALIGN_UNTIL:
+        if align is None or fraction >= ALIGN_UNTIL:
             return loss
-        target = torch.from_numpy(seen[numbers, mirrored] - usual).to(device)
-        return loss + ALIGN * (1 - F.cosine_similarity(head(middle["features"]), target).mean())
+        return loss + ALIGN * align(numbers, mirrored)
 
-    modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
-    if not learnt:
-        modules["head"] = head
-    return modules, loss_of, lambda: _preview(assemble(folder, modules, device))
+    return loss_of
 
 
-@torch.no_grad()
-def narrow(text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer) -> None:
-    """Draw what the text encoder makes of any caption towards what it makes of none, in its last
-    norm: by itself that weakens what captions change, nearly as wanted."""
-    norm = text_encoder.final_layer_norm
-    usual = read_captions(tokenizer, text_encoder, [""])[0].mean(0)
-    norm.weight.mul_(CAPTION_STRENGTH)
-    norm.bias.mul_(CAPTION_STRENGTH).add_((1 - CAPTION_STRENGTH) * usual)
+def _alignment(
+    work: Workspace, modules: nn.ModuleDict
+) -> Callable[[np.ndarray, np.ndarray], torch.Tensor]:
+    """Add to `modules` a layer that predicts the guide's features from the middle of the UNet, and
+    return its error for the UNet's last call."""
+    features = np.load(features_path(work), mmap_mode="r")
+    mean = features[:1000].mean((0, 1, 3, 4), dtype=np.float32)[:, None, None]
+    unet, middle = modules["unet"], {}
+    unet.mid_block.register_forward_hook(lambda *call: middle.update(output=call[-1]))
+    layer = nn.Conv2d(unet.config.block_out_channels[-1], len(mean), 1).to(work.device)
+    modules["alignment"] = layer
+
+    def align(numbers: np.ndarray, mirrored: np.ndarray) -> torch.Tensor:
+        target = torch.from_numpy(features[numbers, mirrored] - mean).to(work.device)
+        return 1 - F.cosine_similarity(layer(middle["output"]), target).mean()
+
+    return align
 
 
-def strength_stage(folder: Path, device: torch.device) -> loop.Made:
-    """The denoiser again, taught to heed a caption at CAPTION_STRENGTH of what it changes.
+def early_stage(work: Workspace) -> tuple[nn.ModuleDict, Loss]:
+    """UNet and text encoder from nothing: after a short training, the early checkpoint."""
+    modules = build(work)
+    start_from_identity(modules["unet"])
+    guide = load_guide(work).text_model  # as Stable Diffusion takes CLIP's text encoder
+    modules["text_encoder"].load_state_dict(guide.state_dict())
+    return modules, denoising_loss(work, modules)
 
-    A copy of the trained denoiser is to guess what the original guesses without a caption, and
-    under GUIDANCE what the original guesses under so much less of it. There is no chance in that,
-    so a short training is enough.
-    """
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    teacher = loop.load(stage, name="denoiser", folder=folder, device=device)
-    parts = {name: copy.deepcopy(teacher[name]) for name in ("unet", "text_encoder")}
-    student = nn.ModuleDict(parts).train().requires_grad_(True)
-    narrow(student["text_encoder"], tokenizer)
-    latents = np.load(folder / "latents.npy", mmap_mode="r")
-    side = right_over_left(latents)
 
-    def answer(
-        modules: nn.ModuleDict, noisy: torch.Tensor, times: torch.Tensor, words: list[str]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The guess without a caption, and what a caption adds to it."""
-        context = read_captions(tokenizer, modules["text_encoder"], [""] * len(words) + words)
-        both = noisy.repeat(2, 1, 1, 1), times.repeat(2), context
-        without, told = modules["unet"](*both).sample.float().chunk(2)
-        return without, told - without
-
-    def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
-        n //= 2  # each is asked about twice
-        numbers = rng.integers(HELD_OUT, len(latents), n)
-        words, times = describe(numbers, rng), sample_timesteps(n, rng, device)
-        mirrored, noise = draw_noise(side, numbers, rng)
-        clean = scaled_latents(latents, numbers, mirrored, device)
-        noisy = SCHEDULE.add_noise(clean, noise.to(device), times)
-        with torch.no_grad():
-            wanted, change = answer(teacher, noisy, times, words)
-        without, added = answer(student, noisy, times, words)
-        guided = without + GUIDANCE * added
-        guided_wanted = wanted + GUIDANCE * CAPTION_STRENGTH * change
-        loss = weighted_error(without, wanted, times)
-        return loss + GUIDED * weighted_error(guided, guided_wanted, times)
-
-    return student, loss_of, lambda: _preview(assemble(folder, student, device))
+def stage(work: Workspace) -> tuple[nn.ModuleDict, Loss]:
+    """UNet and text encoder, from what the workspace starts with or from nothing with alignment."""
+    if work.start.exists():
+        modules = load_start(work)
+        return modules, denoising_loss(work, modules)
+    modules, _ = early_stage(work)
+    return modules, denoising_loss(work, modules, _alignment(work, modules))

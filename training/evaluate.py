@@ -1,55 +1,55 @@
-"""`make evaluate`: measure the embedded models, write models/tiny-portraits/README.md, their card.
+"""`make evaluate`: measure the embedded models and write their card (tiny-portraits/README.md).
 
-Two readers say what a picture shows: the judge, which took part in the training, and the examiner,
-which did not. Both are examined themselves, on drawings they have not seen, and both read whatever
-the models draw; how like drawings it looks, no network says. Every figure of the card comes from
-this run.
+The judge says what an image shows. It took no part in the models' training and is examined itself,
+on drawings that it has not seen. How much images look like drawings is measured without a network.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
-import subprocess
-import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
-from typing import NamedTuple
 
 import diffusers
 import numpy as np
 import pandas as pd
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    LCMScheduler,
+    StableDiffusionImg2ImgPipeline,
+)
 from diffusers.utils import make_image_grid
 from PIL import Image
 from tqdm.auto import tqdm
 
 from helpers import (
-    MODELS,
     MODELS_FOLDER,
+    adherence,
     load_judge,
     load_pipeline,
     make_generators,
     read_attributes,
     use_scheduler,
-    wanted_attributes,
 )
-from labs.fast import use_few_steps
-from training import autoencoder, captions, card, dataset, examiner
-from training.portraits import VALUES
+from helpers.judge import Judge
+from training import autoencoder, captions, card, dataset
+from training.dataset import FIRST_UNSEEN_SPEC, spec_of
+from training.portraits import VALUES, Spec, draw
 from training.texture import edge_strength, sliced_wasserstein
+from training.workspace import Workspace
 
-Reader = Callable[[Sequence[Image.Image]], pd.DataFrame]  # as `helpers.read_attributes` returns it
+Images = Sequence[Image.Image]
 
-NEW = 10_000_000  # numbers of specifications that no dataset reaches
 BATCH = 8
 SOLVER = "DPMSolverMultistepScheduler"
-COMPARED = 128  # prompts that the other schedulers draw too
-FOUR_STEPS = {"num_inference_steps": 4, "guidance_scale": 1}
-TAIL = (
+COMPARED = 128  # prompts that the other schedulers get, too
+FACE = (slice(28, 104), slice(32, 96))  # rows and columns of a face in an image
+REDRAW = {"strength": 0.25, "num_inference_steps": 40}  # from step 250 of 1,000
+USUAL_MARGIN = 0.1  # nine of ten bare drawings are read as bare with a wider margin
+DETAILS = (
     ", tribal panther make up, blue on red, side profile, looking away, serious eyes"
     " 50mm portrait photography, hard rim lighting photography--beta --ar 2:3  --beta --upbeta"
 )
@@ -57,15 +57,15 @@ AGES = {"oldest": "the oldest", "old": "a old", "adult": "a", "young": "a young"
 COMPOSITION = ["view", "direction", "figure", "background", "make_up"]  # what an age leaves alone
 
 
-# --- what is drawn ------------------------------------------------------------------------------
+# --- what is generated --------------------------------------------------------------------------
 
 
-def draw_prompts(
+def generate(
     pipeline: DiffusionPipeline, prompts: list[str], seeds: Sequence[int], **settings: object
 ) -> list:
-    """One picture a prompt and seed, or its latents, drawn in batches."""
+    """One image for each prompt and seed, or its latents, in batches."""
     images = []
-    for start in tqdm(range(0, len(prompts), BATCH), "drawing", leave=False):
+    for start in tqdm(range(0, len(prompts), BATCH), "generating", leave=False):
         part = slice(start, start + BATCH)
         generator = make_generators(seeds[part])
         images += pipeline(prompts[part], generator=generator, **settings).images
@@ -73,269 +73,249 @@ def draw_prompts(
 
 
 def unseen_prompts(count: int) -> list[str]:
-    """Prompts of specifications never drawn, naming 4 to 11 attributes."""
+    """Prompts of specifications that no dataset has, naming about 4 to 11 attributes."""
     prompts = []
-    for i in range(NEW, NEW + count):
-        rng = np.random.default_rng(i)
-        prompts.append(captions.full_caption(dataset.spec_of(i), rng, rng.integers(2, 10))[0])
+    for number in range(FIRST_UNSEEN_SPEC, FIRST_UNSEEN_SPEC + count):
+        rng = np.random.default_rng(number)
+        prompts.append(captions.full_caption(spec_of(number), rng, rng.integers(2, 10))[0])
     return prompts
 
 
-def own_captions(count: int) -> list[str]:
-    """Captions that name every attribute of the first `count` drawings."""
+def all_attributes(count: int) -> list[str]:
+    """Prompts that name every attribute of the first `count` drawings."""
     rng = np.random.default_rng(0)  # chooses among clauses, and all of them are wanted
-    return [captions.full_caption(dataset.spec_of(i), rng, len(VALUES))[0] for i in range(count)]
+    return [captions.full_caption(spec_of(n), rng, len(VALUES))[0] for n in range(count)]
 
 
-def to_images(pictures: np.ndarray) -> list[Image.Image]:
-    """Pictures of an array (N, H, W, 3) uint8."""
-    return [Image.fromarray(picture) for picture in pictures]
+def short_prompts(count: int) -> tuple[list[Spec], list[str]]:
+    """Prompts that name subject, age and at most two further attributes of a bare face, three in
+    four a photo; and specifications that satisfy them."""
+    specs, prompts = [], []
+    for number in range(FIRST_UNSEEN_SPEC, FIRST_UNSEEN_SPEC + count):
+        rng, spec = np.random.default_rng(number), vars(spec_of(number)) | {"make_up": "none"}
+        spec = Spec(**spec | ({"style": "photo"} if rng.random() < 0.75 else {}))
+        specs.append(spec)
+        prompts.append(captions.full_caption(spec, rng, rng.integers(3))[0])
+    return specs, prompts
+
+
+def to_images(array: np.ndarray) -> list[Image.Image]:
+    """The images of an array (n, H, W, 3) uint8."""
+    return [Image.fromarray(image) for image in array]
+
+
+def to_array(images: Images) -> np.ndarray:
+    """Images of one size as (n, H, W, 3) uint8."""
+    return np.stack([np.asarray(image.convert("RGB")) for image in images])
 
 
 @torch.no_grad()
 def decode(vae: AutoencoderKL, latents: Sequence[torch.Tensor]) -> list[Image.Image]:
-    """Pictures of the latents that a pipeline leaves, each (C, h, w)."""
+    """The images of latents as a pipeline returns them, each (12, 16, 16)."""
     images = []
     for start in range(0, len(latents), BATCH):
-        some = torch.stack(list(latents[start : start + BATCH])) / vae.config.scaling_factor
-        images += to_images(autoencoder.to_pictures(vae.decode(some).sample))
+        batch = torch.stack(list(latents[start : start + BATCH])) / vae.config.scaling_factor
+        images += to_images(autoencoder.to_images(vae.decode(batch).sample))
     return images
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, pictures: np.ndarray) -> list[torch.Tensor]:
-    """What `decode` takes, of pictures (N, H, W, 3) uint8."""
+def encode(vae: AutoencoderKL, drawings: np.ndarray) -> list[torch.Tensor]:
+    """The latents of drawings (n, H, W, 3) uint8, as `decode` takes them."""
     latents = []
-    for start in range(0, len(pictures), BATCH):
-        some = autoencoder.to_tensor(pictures[start : start + BATCH], vae.device)
-        latents += list(vae.encode(some).latent_dist.mean * vae.config.scaling_factor)
+    for start in range(0, len(drawings), BATCH):
+        batch = autoencoder.to_tensor(drawings[start : start + BATCH], vae.device)
+        latents += list(vae.encode(batch).latent_dist.mean * vae.config.scaling_factor)
     return latents
 
 
 # --- what is measured ---------------------------------------------------------------------------
 
 
-def textures(sets: dict[str, list[Image.Image]], drawings: np.ndarray) -> pd.DataFrame:
-    """How far each set is from `drawings`, as many, on each level, and its edges over theirs."""
-    place = torch.device("cpu")
-    true = autoencoder.to_tensor(drawings, place)
-    rows = {}
-    for name, images in sets.items():
-        made = autoencoder.to_tensor(np.stack([np.asarray(i) for i in images]), place)
-        edges = edge_strength(made) / edge_strength(true)
-        rows[name] = sliced_wasserstein(made, true) | {"edges": edges}
-    return pd.DataFrame(rows).T
+def texture(images: Images, drawings: np.ndarray) -> dict[str, float]:
+    """The distance of images from as many drawings on each level, and their edges over theirs."""
+    made, true = (
+        autoencoder.to_tensor(array, torch.device("cpu")) for array in (to_array(images), drawings)
+    )
+    edges = edge_strength(made) / edge_strength(true)
+    return sliced_wasserstein(made, true) | {"edges": edges}
 
 
 def accuracy(read: pd.DataFrame) -> pd.Series:
-    """Share of the first drawings that were read right, by attribute; a direction counts where a
-    face looks to the side."""
-    true = pd.DataFrame([vars(dataset.spec_of(i)) for i in range(len(read))])
+    """The share of the first drawings that were read correctly, by attribute; a direction counts
+    where a face looks to the side."""
+    true = pd.DataFrame([vars(spec_of(number)) for number in range(len(read))])
     true["direction"] = true["direction"].where(true["view"] == "side")
     right = (read == true[read.columns]).astype("boolean")
     return right.where(true[read.columns].notna()).mean()
 
 
-def followed(read: pd.DataFrame, prompts: list[str]) -> pd.DataFrame:
-    """Which attributes came out as each prompt wanted them, NA where it leaves one open."""
-    wanted = [wanted_attributes(prompt, captions.VOCABULARY) for prompt in prompts]
-    table = pd.DataFrame(wanted, columns=list(VALUES))
-    return (read[table.columns] == table).astype("boolean").where(table.notna())
-
-
 def ages_of(read: pd.DataFrame) -> dict[str, float]:
     """Of rows that are `AGES` for one seed after the other: the share of seeds with all four right,
-    of those whose composition the age has not changed, and the same of each part of it."""
+    of those whose composition is the same in all four, and the same of each part of it."""
     seed = np.arange(len(read)) // len(AGES)
     right = read["age"] == list(AGES) * (len(read) // len(AGES))
     same = read[COMPOSITION].groupby(seed).nunique(dropna=False) == 1
-    shares = {"right": right.groupby(seed).all().mean(), "kept": same.all(axis=1).mean()}
+    shares = {"right": right.groupby(seed).all().mean(), "same": same.all(axis=1).mean()}
     return shares | same.mean().to_dict()
 
 
-def spread_of(read: pd.DataFrame) -> pd.DataFrame:
-    """How far pictures of one short prompt are from an even spread, attribute by attribute.
+@torch.no_grad()
+def _asked(images: Images, judge: Judge, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """CLIP's logits of images and texts, (n, texts), and the images' features, (n, 96)."""
+    logits, features = [], []
+    for start in range(0, len(images), 64):
+        batch = list(images[start : start + 64])
+        inputs = judge.processor(text=texts, images=batch, padding=True, return_tensors="pt")
+        output = judge.model(**inputs.to(judge.model.device))
+        logits.append(output.logits_per_image.cpu())
+        features.append(output.image_embeds.cpu())
+    return torch.cat(logits), torch.nn.functional.normalize(torch.cat(features), dim=-1)
 
-    The distance is the total variation, 0 for even and near 1 for always the same; beside it that
-    of as many drawings, which are spread by chance alone.
+
+def bare_margins(images: Images, judge: Judge) -> np.ndarray:
+    """By how much each face is read as bare rather than as any make-up, in logits, (n,)."""
+    logits, _ = _asked(images, judge, captions.phrases("make_up"))
+    bare = list(captions.VOCABULARY["make_up"]["values"]).index("none")
+    others = torch.cat([logits[:, :bare], logits[:, bare + 1 :]], 1)
+    return (logits[:, bare] - others.amax(1)).numpy()
+
+
+def face_redraw(
+    pipeline: DiffusionPipeline, drawings: np.ndarray, judge: Judge, scale: float
+) -> dict[str, float]:
+    """Noise drawings to step 250, denoise them with captions that name every attribute, compare.
+
+    Returns:
+        "l1": the mean absolute difference in the face over that of the autoencoder alone;
+        "features": the judge's cosine distance, over that of the autoencoder alone.
     """
-    drawn = pd.DataFrame([vars(dataset.spec_of(i)) for i in range(len(read))])
-    rows = {}
-    for attribute, values in VALUES.items():
-        if attribute not in ("subject", "age"):
-            spread = [
-                sample[attribute].value_counts(normalize=True).reindex(values, fill_value=0)
-                for sample in (read, drawn)
-            ]
-            rows[attribute] = [0.5 * (s - 1 / len(values)).abs().sum() for s in spread]
-    return pd.DataFrame(rows, index=["the model", f"{len(read)} drawings"]).T
-
-
-def exactness(pipeline: DiffusionPipeline, **settings: object) -> dict[str, int]:
-    """Is a seed the same picture again, and in a batch? The largest difference, of 255."""
-
-    def one(seeds: list[int]) -> list[np.ndarray]:
-        prompts = ["portrait photo of a old warrior chief"] * len(seeds)
-        images = pipeline(prompts, generator=make_generators(seeds), **settings).images
-        return [np.asarray(i, int) for i in images]
-
-    alone, again, batch = one([3]), one([3]), one([0, 1, 2, 3])
-    return {
-        "again": int(np.abs(alone[0] - again[0]).max()),
-        "in a batch": int(np.abs(alone[0] - batch[3]).max()),
-    }
-
-
-def seconds(pipeline: DiffusionPipeline, **settings: object) -> float:
-    """Median time of one picture, of five, after one to warm up."""
-    runs = []
-    for _ in range(6):
-        start = time.perf_counter()
-        pipeline("portrait photo of a old warrior chief", **settings)
-        runs.append(time.perf_counter() - start)
-    return median(runs[1:])
-
-
-def total_bytes(files: Iterable[Path]) -> int:
-    """Size of those files that are there."""
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def committed() -> list[Path]:
-    """All files of the repository that Git knows."""
-    root = MODELS_FOLDER.parent
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=root, check=True, capture_output=True, text=True
+    image_to_image = StableDiffusionImg2ImgPipeline(
+        **pipeline.components, requires_safety_checker=False
     )
-    return [root / name for name in listed.stdout.split("\0") if name]
+    image_to_image.set_progress_bar_config(disable=True)
+    prompts, true = all_attributes(len(drawings)), to_images(drawings)
+    redrawn: list[Image.Image] = []
+    for start in tqdm(range(0, len(drawings), BATCH), "redrawing", leave=False):
+        part = slice(start, start + BATCH)
+        redrawn += image_to_image(
+            prompts[part], image=true[part], guidance_scale=scale,
+            generator=make_generators(range(len(drawings))[part]), **REDRAW,
+        ).images  # fmt: skip
+    decoded = decode(pipeline.vae, encode(pipeline.vae, drawings))
+    _, wanted = _asked(true, judge, [""])
+
+    def errors(images: Images) -> np.ndarray:
+        difference = np.abs(to_array(images).astype(float) - drawings)[:, *FACE].mean()
+        _, features = _asked(images, judge, [""])
+        return np.array([difference, 1 - float((features * wanted).sum(1).mean())])
+
+    return dict(zip(("l1", "features"), errors(redrawn) / errors(decoded), strict=True))
 
 
-# --- all of it ----------------------------------------------------------------------------------
+def short_prompt_figures(
+    pipeline: DiffusionPipeline, drawings: np.ndarray, judge: Judge, count: int, **settings: object
+) -> dict[str, float]:
+    """The shares of short prompts' images that are clearly bare and show the right subject, and SWD
+    from drawings that satisfy the same prompts. `drawings` give the usual margin of bare faces."""
+    specs, prompts = short_prompts(count)
+    images = generate(pipeline, prompts, range(count), **settings)
+    bare = [n for n in range(len(drawings)) if spec_of(n).make_up == "none"]
+    usual = np.quantile(bare_margins(to_images(drawings[bare]), judge), USUAL_MARGIN)
+    subject = read_attributes(images, judge)["subject"] == [spec.subject for spec in specs]
+    shares = {"bare": (bare_margins(images, judge) >= usual).mean(), "subject": subject.mean()}
+    return shares | texture(images, to_array([draw(spec) for spec in specs]))
 
 
-class Pipelines(NamedTuple):
-    """What is measured: the final model, the early checkpoint, the final model in few steps."""
-
-    final: DiffusionPipeline
-    early: DiffusionPipeline
-    few: DiffusionPipeline
-
-
-def load() -> Pipelines:
-    """The pipelines, silent; where steps are many, DPM-Solver++ takes them."""
-    model = MODELS["tiny-portraits"]
-    final, early = (load_pipeline(name, scheduler=SOLVER) for name in (model.name, model.earlier))
-    loaded = Pipelines(final, early, use_few_steps(load_pipeline(model.name), model.few_steps))
-    for pipeline in loaded:
+def loaded_pipelines() -> dict[str, DiffusionPipeline]:
+    """The final model and the early checkpoint with DPM-Solver++, and the few-step model."""
+    few = load_pipeline("tiny-portraits")
+    few.load_lora_weights(MODELS_FOLDER / "tiny-portraits-lcm")
+    few.scheduler = LCMScheduler.from_config(few.scheduler.config)
+    final, early = (
+        load_pipeline(name, scheduler=SOLVER) for name in ("tiny-portraits", "tiny-portraits-early")
+    )
+    pipelines = {"final": final, "early": early, "few": few}
+    for pipeline in pipelines.values():
         pipeline.set_progress_bar_config(disable=True)
-    return loaded
+    return pipelines
 
 
-def texture_sets(
-    pipelines: Pipelines, drawings: np.ndarray, count: int, **settings: object
-) -> dict[str, list[Image.Image]]:
-    """The sets to be held against the first `count` drawings."""
-    final, early, few = pipelines
-    crisp = AutoencoderKL.from_pretrained(MODELS_FOLDER / MODELS["tiny-portraits"].vae)
-    own, seeds, full = drawings[:count], range(count), own_captions(count)
-    latents = draw_prompts(early, full, seeds, output_type="latent", **settings)
-    return {
-        card.AGAIN: to_images(drawings[count : 2 * count]),
-        card.SHIPPED: decode(final.vae, encode(final.vae, own)),
-        card.SOFT: decode(early.vae, encode(early.vae, own)),
-        card.DRAWN: draw_prompts(final, full, seeds, **settings),
-        card.DRAWN_FOUR: draw_prompts(few, full, seeds, **FOUR_STEPS),
-        card.DRAWN_EARLY: decode(early.vae, latents),
-        card.EARLY_CRISP: decode(crisp.to(early.device), latents),
-    }
-
-
-def unseen_sets(
-    pipelines: Pipelines, prompts: list[str], scale: dict[str, float]
-) -> dict[str, list[Image.Image]]:
-    """What is drawn from unseen prompts; by PNDM, whose steps are many, from the first of them."""
-    final, _, few = pipelines
-    sets = {card.FOUR: draw_prompts(few, prompts, range(len(prompts)), **FOUR_STEPS)}
-    for name, scheduler, steps, some in (
-        (card.PNDM_50, "PNDMScheduler", 50, prompts[:COMPARED]),
-        (card.PNDM_10, "PNDMScheduler", 10, prompts[:COMPARED]),
-        (card.UNSEEN, SOLVER, 20, prompts),  # last, so that the pipeline keeps this scheduler
-    ):
-        use_scheduler(final, scheduler)
-        seeds = range(len(some))
-        sets[name] = draw_prompts(final, some, seeds, num_inference_steps=steps, **scale)
-    return sets
-
-
-def aged(pipeline: DiffusionPipeline, seeds: int, **settings: object) -> list[Image.Image]:
-    """Lesson L15 over many seeds: for each seed the four `AGES`."""
-    prompts = [f"portrait photo of {age} warrior chief{TAIL}" for age in AGES.values()] * seeds
-    each = [seed for seed in range(seeds) for _ in AGES]
-    return draw_prompts(pipeline, prompts, each, num_inference_steps=25, **settings)
-
-
-def measure(
-    drawings: np.ndarray, readers: dict[str, Reader], options: argparse.Namespace
-) -> card.Figures:
-    """Draw every set of pictures once, and have all of it measured and read."""
+def measure(drawings: np.ndarray, judge: Judge, options: argparse.Namespace) -> card.Figures:
+    """Generate every set of images once, and measure it."""
     scale = {"guidance_scale": options.guidance_scale}
-    twenty = {"num_inference_steps": 20, **scale}
-    pipelines, prompts = load(), unseen_prompts(options.prompts)
-    final, full = pipelines.final, own_captions(options.drawings)
-    texture = texture_sets(pipelines, drawings, options.drawings, **twenty)
-    drawn = unseen_sets(pipelines, prompts, scale)
-    asked = {name: (images, prompts[: len(images)]) for name, images in drawn.items()}
-    asked[card.FINAL] = (texture[card.DRAWN], full)
-    asked[card.EARLY] = (texture[card.DRAWN_EARLY], full)
-    ages = aged(final, options.seeds, **scale)
-    chief = draw_prompts(final, ["portrait of a warrior chief"] * 64, range(64), **twenty)
+    twenty, four = {"num_inference_steps": 20, **scale}, {"num_inference_steps": 4}
+    four["guidance_scale"] = 1  # the weights hold the guidance
+    pipelines, count = loaded_pipelines(), options.compared
+    final, early, few = (pipelines[name] for name in ("final", "early", "few"))
+    crisp = AutoencoderKL.from_pretrained(MODELS_FOLDER / "tiny-portraits-vae-ft").to(early.device)
+    own, seeds, full = drawings[:count], range(count), all_attributes(count)
+    early_latents = generate(early, full, seeds, output_type="latent", **twenty)
+    sets = {
+        card.OTHERS: to_images(drawings[count : 2 * count]),
+        card.CRISP: decode(final.vae, encode(final.vae, own)),
+        card.SOFT: decode(early.vae, encode(early.vae, own)),
+        card.FINAL: generate(final, full, seeds, **twenty),
+        card.FOUR_STEPS: generate(few, full, seeds, **four),
+        card.EARLY: decode(early.vae, early_latents),
+        card.EARLY_CRISP: decode(crisp, early_latents),
+    }
+    right = {name: adherence(sets[name], full, judge) for name in (card.FINAL, card.EARLY)}
+    prompts = unseen_prompts(options.prompts)
+    some = prompts[:COMPARED]
+    images = generate(few, prompts, range(len(prompts)), **four)
+    right[card.FOUR_STEPS] = adherence(images, prompts, judge)
+    images = generate(final, prompts, range(len(prompts)), **twenty)
+    right[card.UNSEEN] = adherence(images, prompts, judge)
+    ages = [f"portrait photo of {age} warrior chief{DETAILS}" for age in AGES.values()]
+    repeated = [seed for seed in range(options.seeds) for _ in AGES]
+    aged = generate(final, ages * options.seeds, repeated, num_inference_steps=25, **scale)
+    short = short_prompt_figures(final, drawings, judge, options.short, **twenty)
+    redraw = face_redraw(final, own, judge, options.guidance_scale)
+    use_scheduler(final, "PNDMScheduler")
+    for name, steps in ((card.PNDM_50, 50), (card.PNDM_10, 10)):
+        images = generate(final, some, range(len(some)), num_inference_steps=steps, **scale)
+        right[name] = adherence(images, some, judge)
     parts = {name: getattr(final, name) for name in ("unet", "vae", "text_encoder")}
     return card.Figures(
-        textures=textures(texture, drawings[: options.drawings]),
-        accuracy=pd.DataFrame({who: accuracy(read(to_images(drawings)))
-                               for who, read in readers.items()}),
-        right={name: {who: followed(read(images), wanted) for who, read in readers.items()}
-               for name, (images, wanted) in asked.items()},
-        ages={who: ages_of(read(ages)) for who, read in readers.items()},
-        seeds=options.seeds, spread=spread_of(readers["judge"](chief)),
-        differences=exactness(final, **twenty), seconds=seconds(final, **twenty),
+        textures=pd.DataFrame({name: texture(images, own) for name, images in sets.items()}).T,
+        right=right, accuracy=accuracy(read_attributes(to_images(drawings), judge)),
+        ages=ages_of(read_attributes(aged, judge)), seeds=options.seeds, short=short,
+        redraw=redraw,
         parts={name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
-        size=total_bytes(MODELS_FOLDER.glob("tiny-portraits/**/*")) / 1e6,
-        tree=total_bytes(committed()) / 2**20,
+        megabytes=megabytes(MODELS_FOLDER / "tiny-portraits"),
     )  # fmt: skip
+
+
+def megabytes(folder: Path) -> float:
+    """The size of the files in a folder, in units of 10^6 bytes."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
 def main() -> None:
     """Measure, write the card and the drawings in docs/, print the card."""
     parser = argparse.ArgumentParser("python -m training.evaluate", description=__doc__)
     parser.add_argument("--state", type=Path, default=Path("~/.cache/tiny-portraits").expanduser())
+    parser.add_argument("--drawings", type=int, default=24_000, help="in the state folder")
     parser.add_argument("--prompts", type=int, default=512)
-    parser.add_argument("--drawings", type=int, default=192, help="that textures are held against")
-    parser.add_argument("--seeds", type=int, default=32, help="of lesson L15")
+    parser.add_argument("--compared", type=int, default=192, help="held-out drawings")
+    parser.add_argument("--short", type=int, default=256, help="short prompts")
+    parser.add_argument("--seeds", type=int, default=32, help="of four ages each")
     parser.add_argument("--guidance-scale", type=float, default=7.5)
     options = parser.parse_args()
-    if not list(options.state.glob("pictures-*[0-9].npy")):
-        parser.error(f"{options.state} holds no drawings: run `make model` first.")
-    every = autoencoder.read_pictures(options.state)
-    held_out, judge = np.array(every[: dataset.HELD_OUT]), load_judge()
-    readers: dict[str, Reader] = {
-        "judge": partial(read_attributes, judge=judge),
-        "examiner": partial(
-            examiner.read, examiner=examiner.fit(options.state, judge.model.device)
-        ),
-    }
-    figures = measure(held_out, readers, options)
-    cores = f"{torch.get_num_threads()} CPU cores ({platform.machine()})"
+    work = Workspace(options.state, options.drawings, torch.device("cpu"))
+    held_out = np.array(dataset.make_drawings(work)[: work.held_out])
+    figures = measure(held_out, load_judge(), options)
     versions = f"torch {torch.__version__.split('+')[0]}, diffusers {diffusers.__version__}"
     written = card.text(
-        figures, drawings=len(every) - len(held_out), held_out=len(held_out),
-        subjects=", ".join(VALUES["subject"]), machine=f"{cores}, {versions}",
-        scale=options.guidance_scale, all_size=total_bytes(MODELS_FOLDER.rglob("*")) / 1e6,
+        figures, drawings=options.drawings - work.held_out, held_out=work.held_out,
+        subjects=", ".join(VALUES["subject"]), scale=options.guidance_scale,
+        machine=f"{platform.machine()}, {versions}", all_size=megabytes(MODELS_FOLDER),
     )  # fmt: skip
     path = MODELS_FOLDER / "tiny-portraits" / "README.md"
     path.write_text(written, encoding="utf-8")
-    shown = to_images(held_out[:16])
-    make_image_grid(shown, 4, 4).save(MODELS_FOLDER.parent / "docs" / "drawings.png")
+    grid = make_image_grid(to_images(held_out[:16]), 4, 4)
+    grid.save(MODELS_FOLDER.parent / "docs" / "drawings.png")
     print(written)
 
 

@@ -1,10 +1,10 @@
-"""The few-step model: low-rank changes to the UNet, with which it foresees the end of its road.
+"""The few-step model: low-rank changes to the UNet, with which one to four steps are enough.
 
 Consistency distillation (Song et al. 2023, arXiv:2303.01469; for latents and with guidance, Luo et
-al. 2023, arXiv:2310.04378): a student is to answer alike at two points of the guided road that its
-teacher takes, so that it tells from any point where the road ends. One to four steps of
-LCMScheduler are then enough, and guidance, which is now in the weights, no longer asks the UNet
-twice. Only changes of low rank are learnt, as in LCM-LoRA (arXiv:2311.05556).
+al. 2023, arXiv:2310.04378): a student learns to predict the same clean latents from two points of
+one path that its teacher takes, so from any point it predicts where the path ends. Guidance, which
+is then in the weights, no longer calls the UNet twice. Only changes of low rank are learnt, as in
+LCM-LoRA (arXiv:2311.05556).
 """
 
 from __future__ import annotations
@@ -15,35 +15,36 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import LCMScheduler
+from diffusers import LCMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import parametrize
 from transformers import CLIPTokenizer
 
-from training import denoiser, loop
-from training.dataset import HELD_OUT
+from training import denoiser, latents, strength
+from training.loop import Loss
+from training.workspace import Workspace
 
 RANK = 48
-# LCM-LoRA compares points 20 of 1,000 apart, so what is known at the end of the road has 50 points
-# to pass, and that takes time. Here they are farther apart, and the teacher goes in strides.
-APART, STRIDES = 240, 2
+# LCM-LoRA compares points 20 of 1,000 steps apart, so what is known at the end of the path passes
+# through 50 points, which takes long. Here they are farther apart, and the teacher takes two steps.
+TIMESTEP_GAP, TEACHER_STEPS = 240, 2
 SCHEDULER = LCMScheduler(**denoiser.BETAS)
-STEPS = (1, 2, 4, 8)  # that pictures are to be drawn in
+STEPS = (1, 2, 4, 8)  # inference steps to train for
 
 
-def stations() -> list[int]:
-    """The times that LCMScheduler asks at, for any of STEPS, and that the road from there meets: a
-    third of all that it knows, and nothing is to be learnt between them.
+def trained_timesteps() -> list[int]:
+    """The timesteps that LCMScheduler uses for any of STEPS, and those that the path from there
+    meets: a third of all that it knows, and nothing has to be learnt between them.
 
-    >>> 999 in stations(), len(stations())
+    >>> 999 in trained_timesteps(), len(trained_timesteps())
     (True, 14)
     """
     found = set()
     for steps in STEPS:
         SCHEDULER.set_timesteps(steps)
         for time in SCHEDULER.timesteps.tolist():
-            found |= set(range(time, 0, -APART))
+            found |= set(range(time, 0, -TIMESTEP_GAP))
     return sorted(found)
 
 
@@ -62,7 +63,7 @@ class LowRank(nn.Module):
 
 
 def build_student(teacher: nn.Module) -> nn.Module:
-    """A copy of the teacher in which low-rank changes to every matrix and kernel are to be learnt.
+    """A copy of the teacher in which only low-rank changes to matrices and kernels are trained.
 
     >>> student = build_student(nn.Sequential(nn.Linear(3, 4), nn.GroupNorm(2, 4)))
     >>> [name for name, p in student.named_parameters() if p.requires_grad]
@@ -75,67 +76,75 @@ def build_student(teacher: nn.Module) -> nn.Module:
     return student
 
 
-def change_of(layer: nn.Module) -> LowRank | None:
-    """The low-rank change to a layer's weight, if it has one."""
-    return layer.parametrizations.weight[0] if parametrize.is_parametrized(layer) else None
+def changes(student: nn.Module) -> dict[str, tuple[nn.Module, LowRank]]:
+    """The layers of a student that have a low-rank change, by name, and the change."""
+    return {name: (layer, layer.parametrizations.weight[0])
+            for name, layer in student.named_modules()
+            if parametrize.is_parametrized(layer)}  # fmt: skip
+
+
+def save_changes(student: nn.Module, folder: Path) -> None:
+    """Write the low-rank changes as diffusers and PEFT name and shape them."""
+    layers = {}
+    for name, (layer, change) in changes(student).items():
+        kernel = layer.weight.shape[2:]
+        down = change.down.reshape(len(change.down), -1, *kernel)
+        up = change.up.reshape(*change.up.shape, *(1 for _ in kernel))
+        layers |= {f"{name}.lora_A.weight": down.half(), f"{name}.lora_B.weight": up.half()}
+    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers)
 
 
 def load_changes(student: nn.Module, folder: Path) -> None:
-    """Give the student the changes that `export.save_changes` wrote in `folder`."""
+    """Give a student the changes in `folder`; layers that they do not know stay unchanged."""
     saved = load_file(folder / "pytorch_lora_weights.safetensors")
-    for name, layer in student.named_modules():
-        if change := change_of(layer):
-            for part, kind in ((change.down, "A"), (change.up, "B")):
-                part.data.copy_(saved[f"unet.{name}.lora_{kind}.weight"].reshape(part.shape))
+    for name, (_, change) in changes(student).items():
+        for part, kind in ((change.down, "A"), (change.up, "B")):
+            if (weight := saved.get(f"unet.{name}.lora_{kind}.weight")) is not None:
+                part.data.copy_(weight.reshape(part.shape))
 
 
-def stage(folder: Path, device: torch.device) -> loop.Made:
-    """The student, which starts as its teacher: a pseudo-Huber distance between two answers."""
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    made = loop.load(denoiser.strength_stage, name="strength", folder=folder, device=device)
-    teacher, text_encoder = made["unet"], made["text_encoder"]
-    student = build_student(teacher)
-    if (start := folder / "start" / "tiny-portraits-lcm").exists():
+def stage(work: Workspace) -> tuple[nn.ModuleDict, Loss]:
+    """The student, which starts as the shipped denoiser: a pseudo-Huber distance between two of its
+    predictions of the clean latents."""
+    tokenizer = CLIPTokenizer.from_pretrained(work.folder / "tokenizer")
+    final, (_, teach) = strength.load_final(work), strength.load_teacher(work)
+    student = build_student(final["unet"])
+    if (start := work.start / "tiny-portraits-lcm").exists():
         load_changes(student, start)
-    latents = np.load(folder / "latents.npy", mmap_mode="r")
-    side = denoiser.right_over_left(latents)
-    known = torch.tensor(stations(), device=device)
-    alphas = SCHEDULER.alphas_cumprod.to(device)
-    read = partial(denoiser.read_captions, tokenizer, text_encoder)
-
-    def clean_of(noisy: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
-        alpha = alphas[times][:, None, None, None]
-        return (noisy - (1 - alpha).sqrt() * noise) / alpha.sqrt()
+    encoded = np.load(latents.latents_path(work), mmap_mode="r")
+    side = latents.right_minus_left(encoded, work.held_out)
+    timesteps = torch.tensor(trained_timesteps(), device=work.device)
+    read = partial(denoiser.encode_captions, tokenizer, final["text_encoder"])
 
     def end_of(noisy: torch.Tensor, times: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        """Where the student says that the road ends, as LCMScheduler reads its answer."""
+        """The clean latents that the student predicts, as LCMScheduler reads its output."""
         scalings = SCHEDULER.get_scalings_for_boundary_condition_discrete(times)
         skip, out = (scaling[:, None, None, None] for scaling in scalings)
-        guess = student(noisy, times, context).sample
-        return skip * noisy + out * clean_of(noisy, guess, times)
+        clean, _ = strength.ddim_step(noisy, student(noisy, times, context).sample, times, times)
+        return skip * noisy + out * clean
 
-    def walk(noisy: torch.Tensor, times: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        """The teacher's guided road, a stride of DDIM at a time, for APART steps or to its end."""
-        both = torch.cat([read([""]).expand_as(context), context])
-        for _ in range(STRIDES):
-            guess = teacher(noisy.repeat(2, 1, 1, 1), times.repeat(2), both).sample
-            guess = torch.lerp(*guess.chunk(2), denoiser.GUIDANCE)
-            clean, times = clean_of(noisy, guess, times), (times - APART // STRIDES).clamp(min=0)
-            noisy = SCHEDULER.add_noise(clean, guess, times)
+    def follow(noisy: torch.Tensor, times: torch.Tensor, captions: list[str]) -> torch.Tensor:
+        """The teacher's path for TIMESTEP_GAP, or to its end."""
+        for _ in range(TEACHER_STEPS):
+            earlier = (times - TIMESTEP_GAP // TEACHER_STEPS).clamp(min=0)
+            _, guided = teach(noisy, times, captions)
+            _, noisy = strength.ddim_step(noisy, guided, times, earlier)
+            times = earlier
         return noisy
 
     def loss_of(rng: np.random.Generator, n: int, fraction: float) -> torch.Tensor:
-        numbers = rng.integers(HELD_OUT, len(latents), n)
-        mirrored, noise = denoiser.draw_noise(side, numbers, rng)
-        clean = denoiser.scaled_latents(latents, numbers, mirrored, device)
-        strata = (np.arange(n) + rng.random(n)) * len(known) / n
-        times = known[strata.astype(np.int64)]
-        nearer = (times - APART).clamp(min=0)
+        numbers = rng.integers(work.held_out, len(encoded), n)
+        mirrored, noise = latents.sample_noise(side, numbers, rng)
+        clean = latents.scaled_latents(encoded, numbers, mirrored, work.device)
+        strata = (np.arange(n) + rng.random(n)) * len(timesteps) / n
+        times = timesteps[strata.astype(np.int64)]
+        captions = denoiser.sample_captions(numbers, rng)
         with torch.no_grad():
-            context = read(denoiser.describe(numbers, rng))
-            noisy = SCHEDULER.add_noise(clean, noise.to(device), times)
-            wanted = end_of(walk(noisy, times, context), nearer, context)
+            context = read(captions)
+            noisy = SCHEDULER.add_noise(clean, noise.to(work.device), times)
+            nearer = (times - TIMESTEP_GAP).clamp(min=0)
+            wanted = end_of(follow(noisy, times, captions), nearer, context)
         error = end_of(noisy, times, context) - wanted
         return ((error.square() + 1e-4).sqrt() - 1e-2).mean()
 
-    return nn.ModuleDict({"unet": student}), loss_of, None
+    return nn.ModuleDict({"unet": student}), loss_of

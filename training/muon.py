@@ -1,13 +1,15 @@
-"""Muon for convolutions too: momentum, made orthogonal, for every weight that is a matrix.
+"""Muon: momentum, made orthogonal, for every weight that is a matrix or a convolution's kernel.
 
-Keller Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/. PyTorch's own `Muon` takes
-matrices only and iterates in bfloat16, which most CPUs emulate.
+Keller Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/. `torch.optim.Muon` refuses
+kernels, which have four axes, and iterates in bfloat16, which most CPUs emulate.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import nn
+
+from training import parallel
 
 MOMENTUM, DECAY = 0.95, 0.01
 
@@ -35,7 +37,7 @@ def split(modules: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 
 
 def orthogonal(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
-    """The nearest (semi-)orthogonal matrix, about, by a quintic Newton-Schulz iteration.
+    """About the nearest (semi-)orthogonal matrix, by a quintic Newton-Schulz iteration.
 
     >>> made = orthogonal(torch.randn(20, 50, generator=torch.Generator().manual_seed(0)))
     >>> bool(torch.linalg.svdvals(made).min() > 0.5)
@@ -46,21 +48,30 @@ def orthogonal(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
     x = x.T if tall else x
     for _ in range(iterations):
         gram = x @ x.T
-        x = torch.addmm(
-            x, torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445
-        )
+        polynomial = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+        x = torch.addmm(x, polynomial, x, beta=3.4445)
     return x.T if tall else x
 
 
-@torch.no_grad()
-def directions(parameters: list[nn.Parameter], momenta: list[torch.Tensor],
-               mine: slice) -> list[torch.Tensor]:  # fmt: skip
-    """Every parameter's update; zero for those outside `mine`, which another process computes."""
-    for parameter, momentum in zip(parameters, momenta, strict=True):
-        momentum.mul_(MOMENTUM).add_(parameter.grad)
-    updates = [torch.zeros_like(p) for p in parameters]
-    for parameter, momentum, update in list(zip(parameters, momenta, updates, strict=True))[mine]:
-        matrix = (parameter.grad + MOMENTUM * momentum).reshape(len(parameter), -1)
-        scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-        update.copy_(orthogonal(matrix).reshape(update.shape) * scale)
-    return updates
+class Muon(torch.optim.Optimizer):
+    """The optimizer of the matrices that `split` finds; processes share the orthogonalization."""
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        super().__init__(parameters, {"lr": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Update the parameters from their gradients, which every process has."""
+        parameters, lr = self.param_groups[0]["params"], self.param_groups[0]["lr"]
+        updates = [torch.zeros_like(p) for p in parameters]
+        for number, (p, update) in enumerate(zip(parameters, updates, strict=True)):
+            if p not in self.state:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+            momentum = self.state[p]["momentum"].mul_(MOMENTUM).add_(p.grad)
+            if number % parallel.world_size() == parallel.rank():
+                matrix = (p.grad + MOMENTUM * momentum).flatten(1)
+                scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
+                update.copy_(orthogonal(matrix).reshape(p.shape) * scale)
+        parallel.add_up(updates)
+        torch._foreach_mul_(parameters, 1 - lr * DECAY)
+        torch._foreach_add_(parameters, updates, alpha=-lr)

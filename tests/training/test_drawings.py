@@ -1,0 +1,124 @@
+"""The drawings, their captions and the tokenizer."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from transformers import CLIPTokenizer
+
+from helpers import MODELS_FOLDER, wanted_attributes
+from training import captions, dataset, judge
+from training.portraits import VALUES, Spec, draw
+
+SPECS = [dataset.spec_of(i) for i in range(300)]
+
+
+def test_same_spec_makes_the_same_drawing_to_the_bit():
+    assert draw(SPECS[0]) == draw(SPECS[0])
+    assert draw(SPECS[0]).size == (128, 128)
+
+
+@pytest.mark.parametrize("attribute", VALUES)
+def test_every_value_of_an_attribute_changes_the_drawing(attribute: str):
+    base = Spec(background="green", figure="white", seed=5)
+    values = [v for v in VALUES[attribute] if {base.figure, base.background} != {v}]
+    drawn = {}
+    for value in values:
+        try:
+            drawn[value] = draw(dataclasses.replace(base, **{attribute: value})).tobytes()
+        except ValueError:  # the one colour that the other of the pair already has
+            assert attribute in ("figure", "background")
+    assert len(set(drawn.values())) == len(drawn) >= len(values) - 1
+
+
+def test_seed_alone_varies_what_a_caption_does_not_name():
+    assert len({draw(Spec(seed=seed)).tobytes() for seed in range(5)}) == 5
+
+
+@pytest.mark.parametrize("wrong", [{"age": "ancient"}, {"figure": "red", "background": "red"}])
+def test_impossible_spec_is_refused(wrong: dict[str, str]):
+    with pytest.raises(ValueError, match=r"none of|two different"):
+        Spec(**wrong)
+
+
+def test_mirrored_drawings_face_the_other_way():
+    left, right = (
+        np.asarray(draw(Spec(view="side", direction=direction))) for direction in ("left", "right")
+    )
+    assert np.array_equal(left, right[:, ::-1])
+
+
+def test_a_caption_says_nothing_that_is_not_in_its_drawing():
+    named = []
+    for number, spec in enumerate(SPECS):
+        text = captions.caption(spec, np.random.default_rng(number))
+        wanted = wanted_attributes(text, captions.VOCABULARY)
+        assert {a: getattr(spec, a) for a in wanted} == wanted, text
+        named.append(len(wanted))
+    assert min(named) == 4  # subject, age, and what is plain where it is not named
+    assert max(named) == len(VALUES)  # long captions name all
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.1])
+def test_even_a_short_caption_names_make_up_and_a_style_other_than_a_photo(keep):
+    for number, spec in enumerate(SPECS):
+        text = captions.caption(spec, np.random.default_rng(number), keep=keep)
+        wanted = wanted_attributes(text, captions.VOCABULARY)
+        assert (wanted["make_up"], wanted["style"]) == (spec.make_up, spec.style), text
+
+
+def test_a_prompt_that_names_neither_asks_for_a_bare_face_in_a_photo():
+    wanted = wanted_attributes("a knight", captions.VOCABULARY)
+    assert wanted == {"subject": "knight", "age": "adult", "make_up": "none", "style": "photo"}
+
+
+def test_full_caption_names_what_it_says_it_names():
+    for number, spec in enumerate(SPECS[:50]):
+        text, named = captions.full_caption(spec, np.random.default_rng(number), 5)
+        wanted = wanted_attributes(text, captions.VOCABULARY)
+        assert wanted == {attribute: getattr(spec, attribute) for attribute in wanted}, text
+        assert wanted.keys() == {*named, "make_up", "style"}
+
+
+def test_a_old_and_an_old_mean_the_same():
+    for article in ("a", "an"):
+        prompt = f"portrait photo of {article} old warrior chief"
+        assert wanted_attributes(prompt, captions.VOCABULARY)["age"] == "old"
+
+
+def test_tokenizer_is_clips_and_knows_every_word_of_the_vocabulary(tmp_path):
+    made = captions.make_tokenizer(tmp_path)
+    words = {w for a in captions.VOCABULARY.values() for ps in a["values"].values() for p in ps
+             for w in p.replace("-", " ").split() if w.isalpha()}  # fmt: skip
+    shipped = CLIPTokenizer.from_pretrained(MODELS_FOLDER / "tiny-portraits/tokenizer")
+    for tokenizer in (made, shipped):
+        assert {word for word in words if len(tokenizer(word).input_ids) > 3} == set()
+        assert tokenizer.model_max_length == 77
+        text = "portrait photo of a old Warrior Chief"
+        ids = tokenizer(text).input_ids
+        assert tokenizer.decode(ids, skip_special_tokens=True) == text.lower()
+
+
+@pytest.mark.xfail(strict=True, reason="the next judge brings the defaults of make-up and style")
+def test_the_judges_vocabulary_is_the_captions():
+    text = (MODELS_FOLDER / "tiny-judge/vocabulary.json").read_text(encoding="utf-8")
+    assert json.loads(text) == captions.VOCABULARY | captions.DIRECTION
+
+
+def test_a_profile_alone_has_a_direction_to_read():
+    mirrored = [number % 2 == 1 for number in range(len(SPECS))]
+    targets = judge.targets(SPECS, mirrored, "direction")
+    for spec, flip, target in zip(SPECS, mirrored, targets, strict=True):
+        turned = {"left": "right", "right": "left"}[spec.direction]
+        shown = turned if flip else spec.direction
+        assert target == (judge.READ["direction"].index(shown) if spec.view == "side" else -100)
+    assert {-100, 0, 1} == set(targets)
+
+
+def test_schedulers_are_made_from_the_config_as_from_stable_diffusions(pipeline):
+    made = DDIMScheduler.from_config(pipeline.scheduler.config)
+    assert made.config.clip_sample is False  # latents are not pixels and must not be clipped
+    solver = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    assert solver.config.timestep_spacing == "linspace"
