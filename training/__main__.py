@@ -143,6 +143,8 @@ def main() -> None:
     dataset.make_drawings(work)
     if options.start:
         start_from(options.start, work, options.models)
+    elif options.guide:  # whose text encoder starts the denoiser's
+        CLIPTokenizer.from_pretrained(options.guide).save_pretrained(work.folder / "tokenizer")
     elif not (work.folder / "tokenizer").exists():
         captions.make_tokenizer(work.folder / "tokenizer")
     tokenizer = CLIPTokenizer.from_pretrained(work.folder / "tokenizer")
