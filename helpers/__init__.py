@@ -1,10 +1,17 @@
 """The tutorial's helpers: load a pipeline, make its inputs, measure it, show its images."""
 
-from helpers.changes import use_scheduler, use_vae
-from helpers.grids import explain_black, image_distance, image_grid, show
-from helpers.inputs import cut_words, get_inputs, make_generators, unknown_words
+from helpers.grids import image_distance, image_grid, show
+from helpers.inputs import get_inputs, make_generators, truncated_words
 from helpers.judge import Judge, adherence, load_judge, read_attributes, wanted_attributes
-from helpers.loading import checkpoint, load_pipeline, pick_device, pick_dtype
+from helpers.loading import (
+    checkpoint,
+    cpu_threads,
+    load_pipeline,
+    pick_device,
+    pick_dtype,
+    set_threads_for,
+    use_scheduler,
+)
 from helpers.memory import PeakMemory, free_memory, largest_batch, peak_memory
 from helpers.models import MODELS, MODELS_FOLDER, Model
 from helpers.timing import Measurement, compare, measure
@@ -19,8 +26,7 @@ __all__ = [
     "adherence",
     "checkpoint",
     "compare",
-    "cut_words",
-    "explain_black",
+    "cpu_threads",
     "free_memory",
     "get_inputs",
     "image_distance",
@@ -34,9 +40,9 @@ __all__ = [
     "pick_device",
     "pick_dtype",
     "read_attributes",
+    "set_threads_for",
     "show",
-    "unknown_words",
+    "truncated_words",
     "use_scheduler",
-    "use_vae",
     "wanted_attributes",
 ]

@@ -1,58 +1,52 @@
-"""Lay pictures out in a grid, show them, tell how far apart they are."""
+"""Lay images out in a grid, show them, measure how different two are."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil, isqrt, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageChops, ImageStat
-
-from helpers.labels import draw_labels
+from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageStat
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SEEN, SHOWN = 256, 384  # pixels across: narrower pictures are enlarged in a grid, and alone
+GRID_WIDTH, SHOWN_WIDTH = 256, 384  # pixels: narrower images are enlarged in a grid, and alone
 
 
 def image_grid(
-    images: Sequence[Image.Image],
+    images: Iterable[Image.Image],
     rows: int | None = None,
     cols: int | None = None,
     labels: Sequence[object] | None = None,
 ) -> Image.Image:
-    """Lay pictures of one size out in rows, each with its label below it.
-
-    A sentence is printed if some of them are black (see `explain_black`).
+    """Lay images of one size out in rows, each with its label below it.
 
     Args:
         images: in reading order, W x H pixels each; enlarged if W is below 256.
-        rows, cols: what is not given is worked out; with neither, the grid is near square.
-        labels: one for each picture (a seed, a number of steps, seconds); wrapped to its width.
+        rows, cols: what is not given is computed; with neither, the grid is nearly square.
+        labels: one for each image; wrapped to its width.
 
     Returns:
-        An RGB picture of cols * W pixels across; white where there is no picture.
+        An RGB image of cols * W pixels across; white where there is no image.
 
     Raises:
-        ValueError: the number of pictures does not fit the grid, that of labels does not fit the
-            pictures, or the pictures differ in size.
+        ValueError: there are no images, they differ in size or do not fill the grid, or the
+            labels are not one for each.
 
     Example:
         >>> squares = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green", "blue")]
-        >>> image_grid(squares).size
-        (768, 256)
-        >>> image_grid(squares, cols=1, labels=["seed 0", "seed 1", "seed 2"]).width
-        256
+        >>> image_grid(squares, labels=["seed 0", "seed 1", "seed 2"]).width
+        768
     """
+    images = require_images(images)
     rows, cols = _grid_shape(len(images), rows, cols)
     sizes = {image.size for image in images}
     if len(sizes) > 1:
-        raise ValueError(f"Pictures in a grid must be of one size, not {sorted(sizes)}.")
-    explain_black(images)
-    images = [enlarge(image, SEEN) for image in images]
+        raise ValueError(f"The images of a grid must have one size, not {sorted(sizes)}.")
+    images = [enlarge(image, GRID_WIDTH) for image in images]
     width, height = images[0].size
     captions = draw_labels(labels, len(images), width)
     cell_height = height + captions[0].height
@@ -61,113 +55,166 @@ def image_grid(
         x, y = index % cols * width, index // cols * cell_height
         grid.paste(image, (x, y))
         grid.paste(caption, (x, y + height))
+    grid.info["note"] = explain_black(images)  # for `show`, which sees the grid alone
     return grid
 
 
-def enlarge(image: Image.Image, width: int) -> Image.Image:
-    """Return a picture in RGB, a whole number of times as large, at least `width` pixels across.
-
-    Example:
-        >>> enlarge(Image.new("RGB", (128, 96)), 256).size
-        (256, 192)
-    """
-    times = ceil(width / image.width)
-    size = (image.width * times, image.height * times)
-    image = image.convert("RGB")
-    return image if times == 1 else image.resize(size, Image.Resampling.LANCZOS)
-
-
 def show(image_or_figure: Image.Image | Figure, alt: str) -> None:
-    """Display a picture or a matplotlib figure in the notebook, with text for who cannot see it.
+    """Display an image or a matplotlib figure in the notebook, with alt text.
 
-    A sentence is printed if the picture is black (see `explain_black`).
+    A sentence is printed if the image, or one in an `image_grid`, is black.
 
     Args:
-        image_or_figure: a picture, displayed as JPEG and enlarged if it is small; or a figure, as
-            PNG.
-        alt: what the picture shows, in a sentence.
+        image_or_figure: an image, displayed as JPEG and enlarged if it is small; or a figure,
+            displayed as PNG.
+        alt: what it shows, in a sentence, for readers who cannot see it.
 
     Raises:
-        ValueError: the alt text is empty.
+        ValueError: the alt text is empty, or the first argument is neither image nor figure.
 
     Source: jupyter/accessibility issue 98.
-
-    Example:
-        >>> show(Image.new("RGB", (8, 8), "navy"), alt="A navy square.")
-        {'image/jpeg': '...', 'text/plain': 'A navy square.'}
     """
     if not alt.strip():
-        raise ValueError("The alt text is empty: say in a sentence what the picture shows.")
+        raise ValueError("The alt text is empty: describe in a sentence what is shown.")
     from IPython.display import display
 
     data = io.BytesIO()
-    if isinstance(image_or_figure, Image.Image):
-        kind = "image/jpeg"
-        explain_black([image_or_figure])
-        enlarge(image_or_figure, SHOWN).save(data, format="JPEG", quality=92, subsampling=0)
-    else:
+    if hasattr(image_or_figure, "savefig"):
         kind = "image/png"
         image_or_figure.savefig(data, format="png")
+    else:
+        kind = "image/jpeg"
+        (image,) = require_images([image_or_figure])
+        if note := image.info.get("note") or explain_black([image]):
+            print(note)
+        enlarge(image, SHOWN_WIDTH).save(data, format="JPEG", quality=92, subsampling=0)
     shown = {kind: base64.b64encode(data.getvalue()).decode(), "text/plain": alt}
     display(shown, raw=True, metadata={kind: {"alt": alt}})
 
 
-def explain_black(images: Sequence[Image.Image]) -> None:
-    """Print why pictures may be black, if some of them are, and what to do about it.
+def explain_black(images: Iterable[Image.Image]) -> str:
+    """Say why images may be black and what to do about it; "" if none is.
 
-    A model with a safety checker returns a black picture in place of one that the checker took
-    for indecent; numbers that overflow make one too. The pictures do not tell which it was, a
-    pipeline's output does: its `nsfw_content_detected`.
+    A model with a safety checker returns a black image in place of one that the checker flagged;
+    numbers that overflow make one too.
 
-    Source: CompVis/stable-diffusion issue 239; huggingface/diffusers issue 14438 for Macs.
-
-    Example:
-        >>> explain_black([Image.new("RGB", (8, 8), colour) for colour in ("red", "black")])
-        Picture 2 of 2 is black: ...
+    Source: CompVis/stable-diffusion issue 239; diffusers issue 14438 for Macs.
     """
-    black = [
-        str(number)
-        for number, image in enumerate(images, start=1)
-        if image.convert("RGB").getbbox() is None
-    ]
-    if black:
-        which = f"Picture {black[0]} of {len(images)} is"
-        if len(black) > 1:
-            which = f"Pictures {', '.join(black)} of {len(images)} are"
-        print(
-            f"{which} black: either the model's safety checker withheld what it drew, which it "
-            "also does by mistake (try another seed), or the numbers overflowed (load it with "
-            "dtype='float32'; on a Mac, do without attention slicing)."
-        )
+    black = [i for i, image in enumerate(images, 1) if image.convert("RGB").getbbox() is None]
+    if not black:
+        return ""
+    which = (
+        f"Image {black[0]} is" if len(black) == 1 else f"Images {', '.join(map(str, black))} are"
+    )
+    return (
+        f"{which} black: either the model's safety checker flagged the result, which it also does "
+        "by mistake (try another seed), or the numbers overflowed (load the pipeline with "
+        "dtype='float32'; on a Mac, do not slice attention)."
+    )
 
 
 def image_distance(a: Image.Image, b: Image.Image) -> float:
-    """Return how far apart two pictures are: the root mean square of their differences.
-
-    Args:
-        a, b: pictures of the same size.
+    """Return how different two images of one size are: the root mean square of their differences.
 
     Returns:
-        0 for equal pictures, 255 for black and white.
+        0 for equal images, 255 for black and white.
 
     Raises:
-        ValueError: the pictures differ in size.
+        ValueError: the images differ in size.
 
     Example:
         >>> image_distance(Image.new("RGB", (8, 8), "black"), Image.new("RGB", (8, 8), "white"))
         255.0
     """
+    a, b = require_images([a, b])
     if a.size != b.size:
-        raise ValueError(f"Only pictures of one size can be compared, not {a.size} and {b.size}.")
+        raise ValueError(f"Only images of one size can be compared, not {a.size} and {b.size}.")
     bands = ImageStat.Stat(ImageChops.difference(a.convert("RGB"), b.convert("RGB"))).rms
     return sqrt(sum(band**2 for band in bands) / len(bands))
 
 
+def require_images(images: Any) -> list[Image.Image]:
+    """Return images as a list, converting NumPy arrays of pixels.
+
+    Raises:
+        ValueError: there is none, or something is not an image.
+    """
+    if isinstance(images, Image.Image):
+        return [images]
+    found = list(images)
+    if not found:
+        raise ValueError("There is no image: give at least one.")
+    return [_to_image(item) for item in found]
+
+
+def _to_image(item: Any) -> Image.Image:
+    if isinstance(item, Image.Image):
+        return item
+    if getattr(item, "ndim", 0) == 3 and str(getattr(item, "dtype", "")) == "uint8":
+        return Image.fromarray(item)
+    raise ValueError(
+        f"A {type(item).__name__} is not an image: give PIL images, as pipeline(...).images holds "
+        "them, or uint8 arrays of height x width x 3."
+    )
+
+
+def enlarge(image: Image.Image, width: int) -> Image.Image:
+    """Return an image in RGB, enlarged by a whole number to at least `width` pixels across.
+
+    Example:
+        >>> enlarge(Image.new("RGB", (128, 96)), 256).size
+        (256, 192)
+    """
+    factor = ceil(width / image.width)
+    size = (image.width * factor, image.height * factor)
+    image = image.convert("RGB")
+    return image if factor == 1 else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def draw_labels(labels: Sequence[object] | None, count: int, width: int) -> list[Image.Image]:
+    """Draw labels in black on white, all as high as the longest needs, `width` pixels across."""
+    if labels is None:
+        return [Image.new("RGB", (width, 0))] * count
+    if len(labels) != count:
+        raise ValueError(f"{len(labels)} labels do not fit {count} images: give one for each.")
+    texts = [str(label) for label in labels]
+    font = _fitting_font(texts, width)
+    wrapped = [_wrap(text, font, width) for text in texts]
+    line = ceil(1.25 * font.size)
+    strips = []
+    for lines in wrapped:
+        strip = Image.new("RGB", (width, line * max(map(len, wrapped)) + line // 3), "white")
+        for number, text in enumerate(lines):
+            position = (width / 2, line * (number + 0.6))
+            ImageDraw.Draw(strip).text(position, text, "black", font, anchor="mm")
+        strips.append(strip)
+    return strips
+
+
+def _fitting_font(texts: Sequence[str], width: int) -> Any:
+    """The largest font, from a tenth of the width down, in which every word fits."""
+    words = " ".join(texts).split()
+    for size in range(max(12, width // 10), 5, -1):
+        font = ImageFont.load_default(size)
+        if all(font.getlength(word) <= width for word in words):
+            break
+    return font
+
+
+def _wrap(text: str, font: Any, width: int) -> list[str]:
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
 def _grid_shape(count: int, rows: int | None, cols: int | None) -> tuple[int, int]:
-    if count == 0:
-        raise ValueError("There is no picture to lay out: give at least one.")
     if rows is None and cols is None:
-        # Rows without a gap (8 is 2 x 4) unless that makes a ribbon (7 is not 1 x 7).
+        # Full rows (8 is 2 x 4) unless that makes a ribbon (7 is not 1 x 7).
         rows = max(row for row in range(1, isqrt(count) + 1) if count % row == 0)
         cols = count // rows
         if cols > 2 * rows + 1:
@@ -181,7 +228,7 @@ def _grid_shape(count: int, rows: int | None, cols: int | None) -> tuple[int, in
         rows, cols = rows or other, cols or other
     elif rows * cols != count:
         raise ValueError(
-            f"{count} pictures do not fill a grid of {rows} x {cols} = {rows * cols}: "
+            f"{count} images do not fill a grid of {rows} x {cols} = {rows * cols}: "
             "change rows or cols, or leave one of them out."
         )
     return rows, cols

@@ -1,4 +1,4 @@
-"""Judge whether pictures follow their prompts, zero-shot, with a CLIP model of any size."""
+"""Judge whether images follow their prompts, zero-shot, with a CLIP model of any size."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from helpers.fetching import fetch, pickle_only
-from helpers.loading import pick_device, quieten
-from helpers.models import MODELS_FOLDER
+from helpers.grids import require_images
+from helpers.hub import check_hub_id, fetch, pickle_only
+from helpers.loading import pick_device, quiet_libraries
+from helpers.models import MODELS_FOLDER, REVISIONS
 
 if TYPE_CHECKING:
     import numpy
@@ -22,17 +23,12 @@ if TYPE_CHECKING:
     from transformers import CLIPProcessor, PreTrainedModel
 
 IMAGES_AT_ONCE = 64
-# No part of a longer word ("old-fashioned"), and nothing that is asked to be absent.
+# Not part of a longer word ("old-fashioned"), and nothing that the prompt excludes.
 NOT_BEFORE = r"(?<![\w-])(?<!\bnot )(?<!\bwithout )(?<!\bnever )(?<!n't )"
 
 
 class Judge(NamedTuple):
-    """A CLIP model, its processor, and the phrases it chooses among.
-
-    Example:
-        >>> Judge._fields
-        ('model', 'processor', 'vocabulary')
-    """
+    """A CLIP model, its processor, and the phrases it chooses from."""
 
     model: PreTrainedModel
     processor: CLIPProcessor
@@ -41,20 +37,20 @@ class Judge(NamedTuple):
 
 
 def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto") -> Judge:
-    """Load a judge: the embedded one, or a CLIP model of the Hub ("owner/name").
+    """Load a judge: the embedded one, or a CLIP model from the Hub.
 
     Args:
-        judge: what `MODELS[name].judge` says, "tiny-judge" or such as
-            "openai/clip-vit-large-patch14".
-        device: where it looks at the pictures (see `pick_device`).
+        judge: "tiny-judge", or a repository on the Hub such as "openai/clip-vit-large-patch14";
+            `MODELS[name].judge` names the one for a model.
+        device: where it runs (see `pick_device`).
 
     Returns:
         The judge, with the phrases of models/tiny-judge/vocabulary.json whichever model it is.
 
     Raises:
-        ValueError: the name is neither embedded nor an id on the Hub, or the model has only
-            pickle files.
-        ConnectionError: the Hub is out of reach.
+        ValueError: the name is unknown, or the model has only pickle files.
+        FileNotFoundError: a path does not exist.
+        ConnectionError: the Hub cannot be reached.
 
     Source: transformers, `CLIPModel`; Radford et al. 2021, "Learning Transferable Visual Models
     From Natural Language Supervision".
@@ -65,47 +61,37 @@ def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto"
         ['subject', 'age']
     """
     place = pick_device(device)
-    quieten()
+    quiet_libraries()
     from transformers import AutoModel, CLIPProcessor
 
     embedded = MODELS_FOLDER / "tiny-judge"
-    if judge != embedded.name and "/" not in judge:
-        raise ValueError(
-            f"{judge!r} is not a judge: use 'tiny-judge', which is embedded, or a CLIP model of "
-            "the Hub such as 'openai/clip-vit-large-patch14'."
-        )
+    if judge != embedded.name:
+        check_hub_id(judge, "'tiny-judge'", [embedded.name, "openai/clip-vit-large-patch14"])
     folder = embedded if judge == embedded.name else _download(judge)
-    # The embedded judge rests in float16, which a CPU crawls in.
+    # The embedded judge is stored in float16, which is slow on a CPU.
     model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-    # Pillow resizes alike on every machine, with torchvision or without.
+    # Pillow resizes the same way on every machine, with or without torchvision.
     processor = CLIPProcessor.from_pretrained(folder, backend="pil")
     vocabulary = json.loads((embedded / "vocabulary.json").read_text(encoding="utf-8"))
     return Judge(model.to(place).eval(), processor, vocabulary)
 
 
 def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataFrame:
-    """Read each picture's attributes: of each attribute, the value whose phrase is nearest to it.
+    """Read each image's attributes: for each attribute, the value whose phrase is most similar.
 
-    Nearness is the cosine similarity of CLIP's image and text features, with the first phrase of
-    each value as its text.
+    Similarity is the cosine of CLIP's image and text features, with the first phrase of each value
+    as its text.
 
     Returns:
-        A row for each image, a column for each attribute; NA where there is none to read, as the
-        direction of a face seen from the front.
+        A row for each image, a column for each attribute; NA where there is nothing to read, such
+        as the direction of a face seen from the front.
 
     Raises:
         ValueError: there is no image.
-
-    Example:
-        >>> from PIL import Image
-        >>> judge = load_judge("tiny-judge", device="cpu")
-        >>> read_attributes([Image.new("RGB", (128, 128), "red")], judge).shape[0]
-        1
     """
     import pandas
 
-    if not images:
-        raise ValueError("There is no image to judge: give at least one.")
+    images = require_images(images)
     texts = {
         (attribute, value): phrases[0]
         for attribute, entry in judge.vocabulary.items()
@@ -123,12 +109,12 @@ def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataF
 
 
 def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]:
-    """Return the attributes that a prompt pins down, each with its value.
+    """Return the attributes that a prompt asks for, each with its value.
 
-    Of the phrases found in the prompt as whole words, whatever their case, the longest decides;
-    "not smiling" and "without make up" say nothing of what is there instead. Where no phrase is
-    found, an attribute stays open; one with a default takes that, if the prompt names anything that
-    the vocabulary knows.
+    Of the phrases found in the prompt as whole words, whatever their case, the longest decides.
+    "not smiling" and "without make up" do not say what is there instead, so they ask for nothing.
+    Where no phrase is found, an attribute is left open, unless it has a default and the prompt
+    names anything that the vocabulary knows.
 
     Example:
         >>> vocabulary = {
@@ -153,40 +139,33 @@ def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]
         if found:
             wanted[attribute] = found[max(found, key=len)]
     if not wanted:
-        return {}  # a prompt of which nothing is known asks for nothing that could be read
-    usual = {name: one["default"] for name, one in vocabulary.items() if "default" in one}
-    both = usual | wanted
+        return {}  # nothing in the prompt is known, so there is nothing to read
+    defaults = {name: entry["default"] for name, entry in vocabulary.items() if "default" in entry}
+    both = defaults | wanted
     return {name: both[name] for name in vocabulary if name in both}
 
 
 def adherence(
     images: Sequence[Image.Image], prompts: str | Sequence[str], judge: Judge
 ) -> pandas.DataFrame:
-    """Tell, image by image, which attributes came out as the prompt wanted them.
+    """Say, image by image, which attributes came out as the prompt asks for.
 
     Args:
-        images: the pictures.
+        images: the images.
         prompts: one for each, or one for all.
         judge: see `load_judge`.
 
     Returns:
-        A row for each image, a column for each attribute: True if the judge reads the wanted
-        value, False if another, NA if the prompt leaves it open. `.mean()` is the share that
-        came out right by attribute, `.stack().mean()` over all that was asked for.
+        A row for each image, a column for each attribute: True if the judge reads the value that
+        the prompt asks for, False if another, NA if the prompt leaves it open. `.mean()` is the
+        share that came out right by attribute, `.stack().mean()` over all that was asked for.
 
     Raises:
         ValueError: there is no image, or the prompts are not one for each.
-
-    Example:
-        >>> from PIL import Image
-        >>> judge = load_judge("tiny-judge", device="cpu")
-        >>> image = Image.new("RGB", (128, 128), "red")
-        >>> right = adherence([image], "portrait photo of a knight, serious eyes", judge)
-        >>> bool(right["subject"].isna().any()), bool(right["view"].isna().all())
-        (False, True)
     """
     import pandas
 
+    images = require_images(images)
     prompts = [prompts] * len(images) if isinstance(prompts, str) else prompts
     if len(prompts) != len(images):
         raise ValueError(
@@ -203,8 +182,9 @@ def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     files = ["*.json", "*.txt", "model.safetensors"]
-    download = partial(snapshot_download, hub_id, allow_patterns=files)
-    folder = fetch(hub_id, download, "load_judge('tiny-judge')")
+    revision = REVISIONS.get(hub_id)
+    download = partial(snapshot_download, hub_id, revision=revision, allow_patterns=files)
+    folder = fetch(hub_id, download)
     if not (folder / "model.safetensors").is_file():
         raise ValueError(pickle_only(hub_id))
     return folder

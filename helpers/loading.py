@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from helpers.changes import use_scheduler
-from helpers.folders import check_folder, find_folder, load_file, variant_of
-from helpers.models import MODELS, say_once
-from helpers.shapes import empty_pipeline, fill_with_random_weights
+from helpers.hub import check_folder, find_model, find_weights, nearest, variant_of
+from helpers.models import MODELS, MODELS_FOLDER
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
 
-    from helpers.pipelines import Pipeline
-
-SMALL = 50e6  # parameters
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SMALL = 50e6  # parameters of a pipeline that one CPU thread runs best
+
+# The pipelines that can be built from configs alone, with the classes of their text encoders.
+PIPELINES = {
+    "StableDiffusionPipeline": {"text_encoder": "CLIPTextModel"},
+    "StableDiffusionXLPipeline": {
+        "text_encoder": "CLIPTextModel",
+        "text_encoder_2": "CLIPTextModelWithProjection",
+    },
+}
 
 
 def load_pipeline(
@@ -32,15 +41,12 @@ def load_pipeline(
 ) -> DiffusionPipeline:
     """Load a pipeline from safetensors files and move it to the device.
 
-    On a CPU, PyTorch is told how many threads to use (see `pick_threads`). For a model with random
-    weights a sentence is printed, once, that says what they are good for.
-
     Args:
-        model: a name of `MODELS`, an id on the Hub ("owner/name"), a local folder, or one
-            safetensors file that diffusers knows.
+        model: a name of `MODELS`, a repository on the Hub ("owner/name"), a local folder, or a
+            single safetensors file that Diffusers can load.
         device: "auto" (CUDA, else MPS, else the CPU) or a device of PyTorch.
         dtype: "auto" (see `pick_dtype`), "float32", "bfloat16" or "float16".
-        scheduler: a name or class to take the place of the checkpoint's own (see `use_scheduler`).
+        scheduler: the name or class of a scheduler to use instead of the checkpoint's own.
 
     Returns:
         The `DiffusionPipeline` itself; its progress bar is silent where `CI` is set.
@@ -48,8 +54,8 @@ def load_pipeline(
     Raises:
         ValueError: the model is unknown, was removed from the Hub or has only pickle files; or the
             device, dtype or scheduler does not fit.
-        FileNotFoundError: the folder holds no model_index.json, or lacks a part.
-        ConnectionError: the Hub is out of reach.
+        FileNotFoundError: the folder is not a pipeline, or lacks a part.
+        ConnectionError: the Hub cannot be reached.
         OSError: the disk is full.
 
     Source: diffusers, `DiffusionPipeline.from_pretrained`.
@@ -61,36 +67,51 @@ def load_pipeline(
     """
     device = pick_device(device)
     dtype = pick_dtype(device, dtype)
-    quieten()
-    from diffusers import DiffusionPipeline, StableDiffusionPipeline
+    quiet_libraries()
+    from diffusers import DiffusionPipeline
 
-    folder = find_folder(model)
+    path = find_model(model)
     row = MODELS.get(str(model))
     if row and row.random_weights:
-        say_once(f"{row.name}: {row.description}")
-        if device.type == "cpu":
-            say_once(f"On a CPU, {row.name} can take minutes for a picture of 20 steps.")
-        pipeline = fill_with_random_weights(empty_pipeline(folder, dtype), device)
-        pipeline.register_to_config(_name_or_path=folder)  # as from_pretrained does
-    elif folder.is_file():
-        pipeline = load_file(StableDiffusionPipeline, folder, dtype=dtype).to(device)
+        print(f"{row.name}: {row.description}")
+        pipeline = fill_with_random_weights(empty_pipeline(path, dtype), device)
+        pipeline.register_to_config(_name_or_path=path)  # as from_pretrained does
+    elif path.is_file():
+        pipeline = _load_single_file(path, dtype).to(device)
     else:
-        check_folder(folder, Path(model).name)
+        check_folder(path)
         pipeline = DiffusionPipeline.from_pretrained(
-            folder,
+            path,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
-            variant=variant_of(folder),
+            variant=variant_of(path),
         ).to(device)
-    if device.type == "cpu":
-        torch.set_num_threads(pick_threads(pipeline))
     pipeline.set_progress_bar_config(disable=bool(os.environ.get("CI")), leave=False)
     return pipeline if scheduler is None else use_scheduler(pipeline, scheduler)
 
 
+def checkpoint(name: str) -> Path:
+    """Return what `from_pretrained` loads for a model, a VAE or LoRA weights: a folder or a file.
+
+    It is downloaded first if it is on the Hub. For a model with random weights, which has nothing
+    to load, it is the embedded model's folder.
+
+    Args:
+        name: a name of `MODELS`, a folder of models/, or a repository on the Hub.
+
+    Example:
+        >>> checkpoint("tiny-portraits-vae-ft").name
+        'tiny-portraits-vae-ft'
+    """
+    if name in MODELS:
+        return find_model("tiny-portraits" if MODELS[name].random_weights else name)
+    parts = {part for row in MODELS.values() for part in (row.vae, row.few_steps)}
+    return find_weights(name) if name in parts else find_model(name)
+
+
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """Choose where to run: CUDA, else MPS, else the CPU; or check the device asked for.
+    """Choose where to run: CUDA, else MPS, else the CPU; or check the device that is asked for.
 
     Raises:
         ValueError: PyTorch does not know the device, or this machine does not have it.
@@ -111,84 +132,152 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     present = {"cpu": 1, "mps": int(mps), "cuda": torch.cuda.device_count() if cuda else 0}
     if (chosen.index or 0) >= present.get(chosen.type, 0):
         raise ValueError(
-            f"There is no device {str(chosen)!r} that PyTorch {torch.__version__} can use here: "
-            f"use device='auto', which takes {str(pick_device())!r}."
+            f"PyTorch {torch.__version__} finds no device {str(chosen)!r} here: "
+            f"use device='auto', which chooses {str(pick_device())!r}."
         )
     return chosen
 
 
 def pick_dtype(device: str | torch.device, dtype: str | torch.dtype = "auto") -> torch.dtype:
-    """Choose the precision that suits the device, or check the one asked for.
+    """Choose the precision that suits the device, or check the one that is asked for.
 
-    "auto" hangs on the device alone, so that a seed means the same picture on every machine of a
-    kind: float32 on a CPU, whatever its processor can do; float16 on MPS, where bfloat16 needs
-    macOS 14 and is emulated on M1 and M2; float16 on a GPU of NVIDIA's Volta generation (2017) or
-    newer, a T4 included, which only emulates bfloat16; float32 on older ones, where float16 is
-    often slow.
+    "auto" depends only on the kind of device, so that a seed means the same image on every machine
+    of a kind: float32 on a CPU; float16 on MPS, where bfloat16 needs macOS 14 and is emulated on
+    M1 and M2; float16 on NVIDIA GPUs from Volta (2017) on, a T4 included, which only emulates
+    bfloat16; float32 on older ones, where float16 is often slow, and on the GTX 16 series, where
+    it gives black images.
 
     Raises:
-        ValueError: float16 is asked for on a CPU, or the dtype is none of the three.
+        ValueError: float16 is asked for on a CPU, the dtype is not one of the three, or the
+            device is not there.
 
-    Source: openxla/xla issue 12429 for the T4; Comfy-Org/ComfyUI issue 5224 and
-    huggingface/transformers pull request 40458 for MPS.
+    Source: openxla/xla issue 12429 for the T4; ComfyUI issue 5224 and transformers pull request
+    40458 for MPS; PyTorch issue 58123 and diffusers issue 2153 for the GTX 16 series.
 
     Example:
         >>> pick_dtype("cpu", "bfloat16")
         torch.bfloat16
     """
-    device = torch.device(device)
+    device = pick_device(device)
     if dtype == "auto":
-        return _suitable_dtype(device)
+        if device.type == "cuda":
+            volta = torch.cuda.get_device_capability(device) >= (7, 0)
+            broken = "GTX 16" in torch.cuda.get_device_name(device)
+            return torch.float16 if volta and not broken else torch.float32
+        return torch.float16 if device.type == "mps" else torch.float32
     chosen = DTYPES.get(str(dtype).removeprefix("torch."))
     if chosen is None:
-        raise ValueError(f"{dtype!r} is not a dtype to draw in: use 'auto', {', '.join(DTYPES)}.")
+        raise ValueError(f"{dtype!r} is not supported here: use 'auto', {', '.join(DTYPES)}.")
     if device.type == "cpu" and chosen is torch.float16:
         raise ValueError(
-            "float16 is made for GPUs: on a CPU it lacks some kernels and crawls in the others. "
+            "float16 is made for GPUs: a CPU lacks some of its kernels and is slow in the others. "
             "Use dtype='auto', or 'float32', or 'bfloat16' where the processor has it."
         )
     return chosen
 
 
-def pick_threads(pipeline: Pipeline) -> int:
-    """Choose how many threads suit a pipeline on a CPU: one if its networks are small, else all.
+def set_threads_for(pipeline: DiffusionPipeline) -> int:
+    """Set how many CPU threads PyTorch uses in this process: one for a small pipeline, else all.
 
-    Threads wait for one another many times in a step: where another program holds a core, all come
-    as late as the one on it, and a small network gains little by a second one in any case. Where
-    OMP_NUM_THREADS is set, it decides.
+    Threads wait for each other many times in a step. A small network gains little from a second
+    thread, and where another program occupies a core, every step waits for the slowest thread.
+
+    Returns:
+        The number of threads: OMP_NUM_THREADS where it is set; one for a pipeline of fewer than 50
+        million parameters; else the number of cores that this process may use.
+    """
+    modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    parameters = sum(param.numel() for module in modules for param in module.parameters())
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = 1 if parameters < SMALL else usable_cores()
+    if asked.isdecimal() and int(asked):
+        threads = int(asked)
+    torch.set_num_threads(threads)
+    return threads
+
+
+@contextmanager
+def cpu_threads(threads: int) -> Iterator[None]:
+    """Let PyTorch use so many CPU threads inside a `with` block, and the former number after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def usable_cores() -> int:
+    """The number of cores that this process may use, which a container or affinity may limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return getattr(os, "process_cpu_count", os.cpu_count)() or 1
+
+
+def use_scheduler(
+    pipeline: DiffusionPipeline, scheduler: str | type[SchedulerMixin], **config_changes: object
+) -> DiffusionPipeline:
+    """Replace the pipeline's scheduler with another, built from the present one's config.
+
+    Args:
+        pipeline: changed in place, unless an error is raised.
+        scheduler: one of `compatible_schedulers(pipeline)`, the class or its name.
+        config_changes: settings that differ from the config, such as `use_karras_sigmas=True`.
+
+    Returns:
+        The same pipeline.
+
+    Raises:
+        ValueError: the scheduler does not fit the pipeline, or has no such setting or value.
+
+    Source: diffusers, `SchedulerMixin.compatibles` and `ConfigMixin.from_config`.
 
     Example:
-        >>> _ = os.environ.pop("OMP_NUM_THREADS", None)
-        >>> pick_threads(load_pipeline("tiny-portraits", device="cpu"))
-        1
+        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
+        >>> type(use_scheduler(pipeline, "DDIMScheduler").scheduler).__name__
+        'DDIMScheduler'
     """
-    if asked := os.environ.get("OMP_NUM_THREADS", ""):
-        return int(asked) if asked.isdecimal() and int(asked) else torch.get_num_threads()
-    networks = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
-    parameters = sum(one.numel() for network in networks for one in network.parameters())
-    return 1 if parameters < SMALL else os.cpu_count() or 1
+    compatibles = compatible_schedulers(pipeline)
+    name = scheduler if isinstance(scheduler, str) else getattr(scheduler, "__name__", None)
+    name = name or f"{type(scheduler).__name__}()"  # an instance, given by mistake
+    for kind in pipeline.scheduler.compatibles:
+        if kind.__name__ == name and (missing := getattr(kind, "_backends", None)):
+            raise ValueError(f"{name} needs a library that is not installed: {missing[-1]}.")
+    if name not in compatibles:
+        raise ValueError(
+            f"{name!r} is not a scheduler that fits this pipeline. {nearest(name, compatibles)}"
+        )
+    settings = inspect.signature(compatibles[name].__init__).parameters
+    for setting in config_changes:
+        if setting not in settings:
+            raise ValueError(f"{name} has no setting {setting!r}. {nearest(setting, settings)}")
+    try:
+        new = compatibles[name].from_config(pipeline.scheduler.config, **config_changes)
+    except Exception as error:  # a value that does not fit
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        changes = f" with {config_changes}" if config_changes else ""
+        raise ValueError(f"{name} cannot be made{changes}: {reason.strip()}") from error
+    pipeline.scheduler = new
+    return pipeline
 
 
-def checkpoint(model: str) -> Path:
-    """What `from_pretrained` loads for a model: a folder, fetched first where it is on the Hub.
+def compatible_schedulers(pipeline: DiffusionPipeline) -> dict[str, type[SchedulerMixin]]:
+    """The schedulers that can sample from a pipeline, by name.
 
-    For a model of random weights, which has nothing to load, it is the embedded model's.
-
-    Example:
-        >>> checkpoint("sd15-shape").name
-        'tiny-portraits'
+    These are `pipeline.scheduler.compatibles` without those that ignore the noise schedule the
+    model was trained with: EDM's have their own, and with Stable Diffusion they generate noise.
     """
-    known = MODELS.get(model)
-    return find_folder("tiny-portraits" if known and known.random_weights else model)
+    trained = {"beta_start", "beta_end"} & set(pipeline.scheduler.config)
+    classes = [*pipeline.scheduler.compatibles, type(pipeline.scheduler)]
+    return {
+        kind.__name__: kind
+        for kind in sorted(classes, key=lambda kind: kind.__name__)
+        if trained <= set(inspect.signature(kind.__init__).parameters)
+    }
 
 
-def quieten() -> None:
-    """Silence what a reader cannot act on: bars in CI, and a notice about torchvision.
-
-    Example:
-        >>> quieten()
-    """
-    # Pillow's image processor is what this project uses, so its absence is no news.
+def quiet_libraries() -> None:
+    """Silence what a reader cannot act on: progress bars in CI, a notice about torchvision."""
     logging.getLogger("transformers.utils.import_utils").setLevel(logging.ERROR)
     if os.environ.get("CI"):
         import diffusers
@@ -198,8 +287,87 @@ def quieten() -> None:
         transformers.logging.disable_progress_bar()  # and those of huggingface_hub
 
 
-def _suitable_dtype(device: torch.device) -> torch.dtype:
-    """By the kind of device and its generation alone: a stopwatch would let neighbours decide."""
-    if device.type != "cuda":
-        return torch.float16 if device.type == "mps" else torch.float32
-    return torch.float16 if torch.cuda.get_device_capability(device) >= (7, 0) else torch.float32
+def empty_pipeline(
+    folder: Path, dtype: torch.dtype, safety_checker: bool = False
+) -> DiffusionPipeline:
+    """Build a Stable Diffusion 1.x or XL pipeline from its configs alone, without weights.
+
+    Args:
+        folder: in Diffusers' layout; the tokenizer is the embedded model's.
+        dtype: the dtype of the parameters.
+        safety_checker: whether to build the one whose config is in the folder.
+
+    Returns:
+        The pipeline, its parameters on the meta device, where they take no memory.
+
+    Source: accelerate, `init_empty_weights`; transformers, `no_init_weights`.
+    """
+    import diffusers
+    import transformers
+    from accelerate import init_empty_weights
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers.initialization import no_init_weights
+
+    name = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
+    parts: dict[str, Any] = {}
+    with init_empty_weights(), no_init_weights():
+        for part, encoder in PIPELINES[name].items():
+            config = transformers.CLIPTextConfig.from_pretrained(folder, subfolder=part)
+            parts[part] = getattr(transformers, encoder)(config)
+        for part, kind in (("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL")):
+            network = getattr(diffusers, kind)
+            parts[part] = network.from_config(network.load_config(folder, subfolder=part))
+        if safety_checker:
+            config = transformers.CLIPConfig.from_pretrained(folder, subfolder="safety_checker")
+            parts["safety_checker"] = StableDiffusionSafetyChecker(config)
+    for part in parts.values():
+        torch.nn.Module.to(part.eval().requires_grad_(False), dtype)
+    words = transformers.CLIPTokenizer.from_pretrained(MODELS_FOLDER / "tiny-portraits/tokenizer")
+    parts |= {part.replace("text_encoder", "tokenizer"): words for part in PIPELINES[name]}
+    if name == "StableDiffusionPipeline":
+        parts = {"safety_checker": None, "requires_safety_checker": False} | parts
+        parts["feature_extractor"] = transformers.CLIPImageProcessor() if safety_checker else None
+    settings = json.loads((folder / "scheduler/scheduler_config.json").read_text(encoding="utf-8"))
+    scheduler = getattr(diffusers, settings["_class_name"]).from_config(settings)
+    return getattr(diffusers, name)(**parts, scheduler=scheduler)
+
+
+def fill_with_random_weights(
+    pipeline: DiffusionPipeline, device: str | torch.device
+) -> DiffusionPipeline:
+    """Give an empty pipeline random weights, each created where and in the dtype it is used.
+
+    A matrix or kernel is uniform within 1 / sqrt(inputs), which keeps activations far below
+    float16's limit; norms start as the identity. The seed is fixed.
+
+    Args:
+        pipeline: what `empty_pipeline` returns; changed in place.
+        device: where the weights are created.
+    """
+    generator = torch.Generator(device).manual_seed(0)
+    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    for module in [module for part in parts for module in part.modules()]:
+        for name, empty in module.named_parameters(recurse=False):
+            weight = torch.empty_like(empty, device=device)
+            if weight.ndim > 1:
+                bound = weight[0].numel() ** -0.5
+                weight.uniform_(-bound, bound, generator=generator)
+            else:
+                weight.fill_(name == "weight")  # of a norm; biases are 0
+            setattr(module, name, torch.nn.Parameter(weight, requires_grad=False))
+    return pipeline.to(device)
+
+
+def _load_single_file(path: Path, dtype: torch.dtype) -> DiffusionPipeline:
+    from diffusers import StableDiffusionPipeline
+
+    try:
+        return StableDiffusionPipeline.from_single_file(
+            str(path), local_files_only=True, dtype=dtype
+        )
+    except Exception as error:  # of many kinds: it guesses the model from the weights' names
+        raise ValueError(
+            f"{path.name!r} could not be loaded without a connection: with one, try "
+            f"StableDiffusionPipeline.from_single_file({str(path)!r}); LoRA weights go to "
+            "pipeline.load_lora_weights."
+        ) from error

@@ -1,24 +1,24 @@
-"""Memory: what a call takes at most, the largest batch that fits, and getting it back."""
+"""Measure a call's peak memory, find the largest batch that fits, and free memory again."""
 
 from __future__ import annotations
 
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-
-from helpers.loading import pick_device
-from helpers.storages import LiveStorages
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
 if TYPE_CHECKING:
-    from helpers.pipelines import Pipeline
+    from diffusers import DiffusionPipeline
 
-# The CPU's allocator in two wordings, CUDA and MPS, cuBLAS, the C++ library, oneDNN.
+# How the CPU's allocator, CUDA, MPS, cuBLAS, the C++ library and oneDNN say it.
 OUT_OF_MEMORY = re.compile(
     "can't allocate memory|not enough memory|out of memory|ALLOC_FAILED|bad_alloc"
     "|could not create a (memory object|primitive)$"
@@ -27,11 +27,11 @@ OUT_OF_MEMORY = re.compile(
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """The most memory that a call held at once, weights included.
+    """The most memory that a call used at once, weights included.
 
     Example:
-        >>> print(PeakMemory(34_500_000, "counting live tensors"))
-        34.5 MB at most, by counting live tensors
+        >>> print(PeakMemory(34_500_000, "live tensors"))
+        34.5 MB peak memory, measured by live tensors
     """
 
     bytes: int
@@ -39,33 +39,27 @@ class PeakMemory:
     result: Any = field(default=None, repr=False, compare=False)  # what the call returned
 
     def __str__(self) -> str:
-        return f"{readable(self.bytes)} at most, by {self.how}"
+        return f"{format_bytes(self.bytes)} peak memory, measured by {self.how}"
 
 
-def peak_memory(fn: Callable[[], Any], pipeline: Pipeline | None = None) -> PeakMemory:
-    """Make a call and return the most memory that it held at once.
+def peak_memory(fn: Callable[[], Any], pipeline: DiffusionPipeline) -> PeakMemory:
+    """Make a call and return the most memory that it used at once.
 
-    On CUDA this is what the allocator reports, with all that lives on the GPU. On MPS, which keeps
-    no record of the peak, it is what Metal's driver holds after the call, freed blocks that are
-    kept for reuse included. On a CPU the storages of living tensors are counted: the figure is the
-    same to the byte from run to run, but leaves out what a kernel takes and gives back.
+    On CUDA this is what the allocator reports, with everything that is on the GPU. On MPS, which
+    keeps no record of the peak, it is what Metal's driver holds after the call, freed blocks that
+    are kept for reuse included. On a CPU the storages of live tensors are counted, which gives the
+    same number in every run, but leaves out what a kernel allocates and frees itself.
 
     Args:
         fn: called without arguments, such as `lambda: pipeline(**get_inputs(4))`.
-        pipeline: the one that is called. Its device is asked; on a CPU, all of its weights count,
-            without it only those that the call touches.
+        pipeline: the pipeline that is called; its device decides, and all of its weights count.
 
     Returns:
         The bytes, how they were measured, and what the call returned.
 
     Source: PyTorch, `torch.cuda.max_memory_allocated`, `TorchDispatchMode`.
-
-    Example:
-        >>> peak = peak_memory(lambda: torch.ones(1000).mul(2).sum().item())
-        >>> peak.result
-        2000.0
     """
-    device = pick_device() if pipeline is None else pipeline._execution_device
+    device = pipeline._execution_device
     free_memory()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -76,15 +70,14 @@ def peak_memory(fn: Callable[[], Any], pipeline: Pipeline | None = None) -> Peak
         result = fn()
         torch.mps.synchronize()
         return PeakMemory(torch.mps.driver_allocated_memory(), "Metal's driver", result)
-    weights = [] if pipeline is None else tensors_of(*modules_of(pipeline).values())
-    with LiveStorages(ignored=weights) as storages:
-        storages.hold(bytes_of(weights))
+    weights = tensors_of(*modules_of(pipeline).values())
+    with LiveStorages(ignored=weights, start=bytes_of(weights)) as storages:
         result = fn()
-    return PeakMemory(storages.peak, "counting live tensors", result)
+    return PeakMemory(storages.peak, "live tensors", result)
 
 
 def largest_batch(
-    pipeline: Pipeline,
+    pipeline: DiffusionPipeline,
     inputs: Callable[[int], Mapping[str, Any]],
     *,
     limit: int | None = None,
@@ -94,25 +87,19 @@ def largest_batch(
     Running out of memory leaves nothing behind: what the failed call held is freed.
 
     Args:
-        pipeline: called with each batch, and left as it was.
+        pipeline: called with each batch.
         inputs: makes the arguments for a batch size, as `get_inputs` does. Few steps are enough:
-            their number changes nothing about memory.
-        limit: no larger batch is tried. A CPU needs one, because there the system rather ends the
-            whole process than refuse it memory.
+            their number does not change the memory.
+        limit: no larger batch is tried. A CPU needs one, because there the operating system kills
+            the process instead of refusing the allocation.
 
     Raises:
         ValueError: the limit is below 1, or missing on a CPU.
         MemoryError: not even one image fits.
-
-    Example:
-        >>> from helpers import get_inputs, load_pipeline
-        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
-        >>> largest_batch(pipeline, lambda n: get_inputs(n, num_inference_steps=1), limit=2)
-        2
     """
     if limit is None and pipeline._execution_device.type == "cpu":
         raise ValueError(
-            "On a CPU, running out of memory can end the whole process: give a limit, such as 64."
+            "On a CPU, running out of memory can kill the process: give a limit, such as 64."
         )
     if limit is not None and limit < 1:
         raise ValueError(f"A limit of {limit} leaves nothing to try: use a limit of at least 1.")
@@ -126,15 +113,12 @@ def largest_batch(
 
 
 def free_memory() -> None:
-    """Give back memory that nothing needs any more, above all after running out of it.
+    """Free memory that nothing needs any more, above all after running out of it.
 
-    An error keeps the frames it went through, frames keep their tensors, and Jupyter keeps the last
-    error: without this, one cell that runs out of memory makes all later ones fail too.
+    An exception keeps the frames it passed through, frames keep their tensors, and Jupyter keeps
+    the last exception: without this, one cell that runs out of memory makes all later ones fail.
 
     Source: PyTorch issue 27600, diffusers issue 5270; accelerate, `clear_device_cache`.
-
-    Example:
-        >>> free_memory()
     """
     for name in ("last_exc", "last_value"):
         error = getattr(sys, name, None)
@@ -146,7 +130,7 @@ def free_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out, whatever the device.
+    """Whether an error says that memory ran out, on any device.
 
     Example:
         >>> is_out_of_memory(RuntimeError("MPS backend out of memory"))
@@ -157,18 +141,98 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and bool(OUT_OF_MEMORY.search(str(error)))
 
 
-def readable(size: float) -> str:
-    """Write a number of bytes as people read it.
+def format_bytes(size: float) -> str:
+    """Write a number of bytes in MB or GB (powers of 1000).
 
     Example:
-        >>> readable(34_500_000), readable(1_230_000_000)
+        >>> format_bytes(34_500_000), format_bytes(1_230_000_000)
         ('34.5 MB', '1.23 GB')
     """
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def _fits(pipeline: Pipeline, inputs: Callable[[int], Mapping[str, Any]], batch_size: int) -> bool:
-    """Try a batch; if memory runs out, put all back as it was."""
+def modules_of(pipeline: DiffusionPipeline) -> dict[str, torch.nn.Module]:
+    """The pipeline's networks, by name."""
+    parts = pipeline.components.items()
+    return {name: part for name, part in parts if isinstance(part, torch.nn.Module)}
+
+
+def tensors_of(*modules: torch.nn.Module) -> list[torch.Tensor]:
+    """The parameters and buffers of networks."""
+    return [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+
+
+def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
+    """The number of bytes of all tensors together."""
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+class LiveStorages(TorchDispatchMode):
+    """Count the bytes of the tensor storages that are alive while the mode is on.
+
+    A storage counts once, however many views it has, from the operation that creates it until it is
+    freed. One that is only read existed before: it counts from the start. What an operation
+    allocates and frees itself is not seen.
+
+    Args:
+        ignored: tensors that do not count, such as the weights.
+        start: bytes to start from.
+
+    Attributes:
+        live, peak: bytes that are alive now, and the most that were.
+
+    Example:
+        >>> with LiveStorages() as storages:
+        ...     a = torch.zeros(1000)
+        ...     del a
+        ...     b = torch.zeros(500).view(5, 100).add_(1)
+        >>> storages.live, storages.peak
+        (2000, 4000)
+    """
+
+    def __init__(self, ignored: Iterable[torch.Tensor] = (), start: int = 0) -> None:
+        super().__init__()
+        self.live = self.peak = start
+        self._seen: dict[int, weakref.ref] = {}
+        for tensor in ignored:
+            self._watch(tensor.untyped_storage(), 0)
+
+    def __torch_dispatch__(
+        self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        before = sum(self._unseen((args, kwargs)))
+        self.live += before
+        self.peak += before  # it existed all the time
+        result = func(*args, **(kwargs or {}))
+        self.add(sum(self._unseen(result)))
+        return result
+
+    def add(self, size: int) -> None:
+        """Count bytes that come (or go, if negative) without an operation, such as weights."""
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+    def _unseen(self, tree: object) -> Iterator[int]:
+        for tensor in tree_iter(tree):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self._seen:
+                    self._watch(storage, storage.nbytes())
+                    yield storage.nbytes()
+
+    def _watch(self, storage: torch.UntypedStorage, size: int) -> None:
+        key = storage._cdata  # unlike data_ptr(), not 0 on the meta device
+        self._seen[key] = weakref.ref(storage, lambda _: self._freed(key, size))
+
+    def _freed(self, key: int, size: int) -> None:
+        del self._seen[key]
+        self.live -= size
+
+
+def _fits(
+    pipeline: DiffusionPipeline, inputs: Callable[[int], Mapping[str, Any]], batch_size: int
+) -> bool:
+    """Try a batch; if memory runs out, restore everything."""
     free_memory()
     fits = True
     try:
@@ -185,16 +249,17 @@ def _fits(pipeline: Pipeline, inputs: Callable[[int], Mapping[str, Any]], batch_
 
 
 def _clear_frames(error: BaseException | None) -> None:
-    """Drop the local variables of all functions that an error and its causes went through."""
+    """Drop the local variables of all functions that an error and its causes passed through."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         for frame, _ in traceback.walk_tb(error.__traceback__):
-            _ = frame.f_locals  # brings up to date the copy that is made when a traceback is shown
+            # Reading f_locals updates the copy of the variables that a shown traceback keeps.
+            _ = frame.f_locals
         error = error.__cause__ or error.__context__
 
 
 def _double_then_bisect(fits: Callable[[int], bool], limit: int | None) -> int:
-    """Return the largest size that fits, none above the limit, 0 if not even 1 does."""
+    """Return the largest size that fits, none above the limit; 0 if not even 1 does."""
     good, size = 0, 1
     while fits(size):
         good = size
@@ -206,30 +271,3 @@ def _double_then_bisect(fits: Callable[[int], bool], limit: int | None) -> int:
         size = (good + bad) // 2
         good, bad = (size, bad) if fits(size) else (good, size)
     return good
-
-
-def modules_of(pipeline: Pipeline) -> dict[str, torch.nn.Module]:
-    """The pipeline's networks, by name.
-
-    Example:
-        >>> from helpers import load_pipeline
-        >>> list(modules_of(load_pipeline("tiny-portraits", device="cpu")))
-        ['vae', 'text_encoder', 'unet']
-    """
-    parts = pipeline.components.items()
-    return {name: part for name, part in parts if isinstance(part, torch.nn.Module)}
-
-
-def tensors_of(*modules: torch.nn.Module) -> list[torch.Tensor]:
-    """The parameters and buffers of networks."""
-    return [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-
-
-def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
-    """The bytes of tensors, together.
-
-    Example:
-        >>> bytes_of([torch.zeros(3), torch.zeros(2, dtype=torch.float16)])
-        16
-    """
-    return sum(tensor.nbytes for tensor in tensors)

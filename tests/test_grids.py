@@ -5,10 +5,12 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from helpers import Measurement, explain_black, image_distance, image_grid, show
-from helpers.lessons.plots import describe, plot_comparison
+from helpers import Measurement, image_distance, image_grid, show
+from helpers.grids import explain_black
+from helpers.lessons.plots import describe_comparison, plot_comparison
 
 COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "gray"]
 
@@ -58,13 +60,13 @@ def test_any_mode_will_do():
 @pytest.mark.parametrize(
     ("count", "arguments", "message"),
     [
-        (5, {"rows": 2, "cols": 2}, r"5 pictures do not fill a grid of 2 x 2 = 4: change rows"),
-        (3, {"rows": 2, "cols": 2}, r"3 pictures do not fill a grid of 2 x 2 = 4: change rows"),
+        (5, {"rows": 2, "cols": 2}, r"5 images do not fill a grid of 2 x 2 = 4: change rows"),
+        (3, {"rows": 2, "cols": 2}, r"3 images do not fill a grid of 2 x 2 = 4: change rows"),
         (4, {"rows": 0}, "at least one row and one column"),
         (4, {"cols": -1}, "at least one row and one column"),
-        (0, {}, "no picture to lay out"),
-        (2, {"labels": ["one"]}, "1 labels do not fit 2 pictures: give one for each"),
-        (2, {"labels": []}, "0 labels do not fit 2 pictures: give one for each"),
+        (0, {}, "no image: give at least one"),
+        (2, {"labels": ["one"]}, "1 labels do not fit 2 images: give one for each"),
+        (2, {"labels": []}, "0 labels do not fit 2 images: give one for each"),
     ],
 )
 def test_a_wrong_count_is_refused_in_words(count, arguments, message):
@@ -73,7 +75,7 @@ def test_a_wrong_count_is_refused_in_words(count, arguments, message):
 
 
 def test_pictures_of_two_sizes_are_refused():
-    with pytest.raises(ValueError, match="of one size"):
+    with pytest.raises(ValueError, match="must have one size"):
         image_grid([*squares(1), *squares(1, size=(8, 8))])
 
 
@@ -162,7 +164,7 @@ def test_a_picture_is_shown_large_enough_to_see_with_its_alt_text(displayed, wid
 
 def test_a_figure_is_shown_as_png_with_its_alt_text(displayed):
     measurements = [Measurement("50 steps", [], 2.0, 0.1)]
-    show(plot_comparison(measurements), alt=describe(measurements))
+    show(plot_comparison(measurements), alt=describe_comparison(measurements))
     [(data, rest)] = displayed
     assert "50 steps 2.000" in rest["metadata"]["image/png"]["alt"]
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size[0] >= 640
@@ -170,7 +172,7 @@ def test_a_figure_is_shown_as_png_with_its_alt_text(displayed):
 
 @pytest.mark.parametrize("alt", ["", "  "])
 def test_an_empty_alt_text_is_refused(displayed, alt):
-    with pytest.raises(ValueError, match="alt text is empty: say in a sentence"):
+    with pytest.raises(ValueError, match="alt text is empty: describe in a sentence"):
         show(squares(1)[0], alt=alt)
     assert not displayed
 
@@ -203,13 +205,15 @@ def test_pictures_of_two_sizes_cannot_be_compared():
 @pytest.mark.parametrize(
     ("colours", "which"),
     [
-        (["black"], "Picture 1 of 1 is"),
-        (["red", "black"], "Picture 2 of 2 is"),
-        (["black", "red", "black"], "Pictures 1, 3 of 3 are"),
+        (["black"], "Image 1 is"),
+        (["red", "black"], "Image 2 is"),
+        (["black", "red", "black"], "Images 1, 3 are"),
     ],
 )
-def test_black_pictures_are_explained_where_they_are_laid_out(colours, which, capsys):
-    image_grid([Image.new("RGB", (8, 8), colour) for colour in colours])
+def test_black_images_are_explained_when_their_grid_is_shown(colours, which, displayed, capsys):
+    grid = image_grid([Image.new("RGB", (8, 8), colour) for colour in colours])
+    assert capsys.readouterr().out == ""
+    show(grid, alt="A grid.")
     (sentence,) = capsys.readouterr().out.splitlines()
     assert sentence.startswith(f"{which} black: either the model's safety checker")
     assert "try another seed" in sentence
@@ -218,12 +222,33 @@ def test_black_pictures_are_explained_where_they_are_laid_out(colours, which, ca
 
 def test_a_black_picture_is_explained_where_it_is_shown(capsys):
     show(Image.new("RGB", (8, 8)), alt="Nothing.")
-    assert "Picture 1 of 1 is black" in capsys.readouterr().out
+    assert "Image 1 is black" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_dark_picture_is_not_black(mode, capsys):
+def test_a_dark_picture_is_not_black(mode):
     dark = Image.new("RGB", (8, 8))
     dark.putpixel((3, 3), (1, 1, 1))
-    explain_black([dark.convert(mode)])
-    assert capsys.readouterr().out == ""
+    assert explain_black([dark.convert(mode)]) == ""
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 16, 16, 3), np.uint8),
+        (Image.new("RGB", (16, 16)) for _ in range(2)),
+        [np.zeros((16, 16, 3), np.uint8), Image.new("RGB", (16, 16))],
+    ],
+)
+def test_arrays_and_generators_are_taken_as_images(images):
+    assert image_grid(images).size == (512, 256)
+
+
+@pytest.mark.parametrize("images", [torch.zeros(2, 3, 8, 8), ["a.png"], [None]])
+def test_what_is_no_image_is_refused_in_a_sentence(images):
+    with pytest.raises(ValueError, match="is not an image: give PIL images"):
+        image_grid(images)
+
+
+def test_a_single_image_is_a_grid_of_one():
+    assert image_grid(Image.new("RGB", (16, 16))).size == (256, 256)

@@ -79,7 +79,9 @@ def test_part_one_needs_no_lab(path):
 
 def test_importing_the_helpers_changes_nothing_in_the_process():
     code = (
-        "import gc, torch; before = gc.get_threshold(), torch.get_num_threads(); import helpers, sys;"
+        "import gc, torch, sys;"
+        "before = gc.get_threshold(), torch.get_num_threads();"
+        "import helpers;"
         "assert before == (gc.get_threshold(), torch.get_num_threads());"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )

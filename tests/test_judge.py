@@ -188,7 +188,7 @@ def test_any_mode_and_size_of_picture_can_be_read(judge):
 
 
 def test_no_image_is_refused(judge):
-    with pytest.raises(ValueError, match="no image to judge: give at least one"):
+    with pytest.raises(ValueError, match="There is no image: give at least one"):
         read_attributes([], judge)
 
 
@@ -223,20 +223,35 @@ def test_each_model_has_a_judge_that_is_embedded_or_on_the_hub():
         assert model.judge == "tiny-judge" or model.judge.count("/") == 1
 
 
-def test_the_judge_computes_in_float32_whatever_it_rests_in(judge):
+def test_the_judge_computes_in_float32_whatever_it_is_stored_in(judge):
     assert judge.model.dtype == torch.float32
     assert not judge.model.training
 
 
 def test_an_unknown_judge():
-    with pytest.raises(ValueError, match="'tiny' is not a judge: use 'tiny-judge'"):
+    with pytest.raises(ValueError, match="'tiny' is not 'tiny-judge', a repository on the Hub"):
         load_judge("tiny")
 
 
 def test_the_hub_out_of_reach(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConnectionError, match=r"out of reach.*load_judge\('tiny-judge'\)"):
+    with pytest.raises(ConnectionError, match="cannot be reached.*embedded .* 'tiny-judge'"):
         load_judge("nobody/nothing")
+
+
+@pytest.mark.parametrize("path", ["/a/b", "./judge", "C:\\judge"])
+def test_a_judge_at_a_path_that_does_not_exist(path):
+    with pytest.raises(FileNotFoundError, match="There is no file or folder"):
+        load_judge(path)
+
+
+def test_arrays_and_a_single_image_are_judged(judge):
+    image = noise(1)[0]
+    by_list = read_attributes([image], judge)
+    for images in (image, np.asarray(image)[None], (item for item in [image])):
+        pandas.testing.assert_frame_equal(read_attributes(images, judge), by_list)
+    with pytest.raises(ValueError, match="is not an image"):
+        adherence(["image.png"], "a knight", judge)
 
 
 def test_a_judge_that_the_hub_does_not_have(monkeypatch):

@@ -15,16 +15,18 @@ from safetensors.torch import save_file
 from helpers import (
     MODELS,
     MODELS_FOLDER,
+    checkpoint,
+    cpu_threads,
     get_inputs,
     load_pipeline,
     pick_device,
     pick_dtype,
-    use_vae,
+    set_threads_for,
+    use_scheduler,
 )
-from helpers import use_scheduler as use
-from helpers.fetching import fetch
-from helpers.loading import pick_threads
-from helpers.models import REMOVED
+from helpers.hub import fetch, find_weights
+from helpers.loading import usable_cores
+from helpers.models import REMOVED, REVISIONS
 
 EMBEDDED = [
     name for name, model in MODELS.items() if "/" not in model.id and not model.random_weights
@@ -72,8 +74,7 @@ def test_hub_models_are_fetched_as_safetensors_without_remote_code(model, monkey
     assert asked["hub_id"] == "stable-diffusion-v1-5/stable-diffusion-v1-5"
     assert asked["use_safetensors"] is True
     assert asked["trust_remote_code"] is False
-    pinned = MODELS["stable-diffusion-v1-5"].revision
-    assert asked["revision"] == (pinned if model in MODELS else None)
+    assert asked["revision"] == REVISIONS[MODELS["stable-diffusion-v1-5"].id]
 
 
 def test_local_files_are_read_as_safetensors_without_remote_code(monkeypatch):
@@ -116,7 +117,7 @@ def test_same_seed_same_image_to_the_bit_and_another_seed_another_image(pipeline
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("scheduler", ["PNDMScheduler", "DPMSolverMultistepScheduler"])
 def test_an_image_of_a_batch_equals_the_image_alone(pipeline, scheduler):
-    use(pipeline, scheduler)
+    use_scheduler(pipeline, scheduler)
     batch = draw(pipeline, batch_size=4, num_inference_steps=10)
     for seed, image in enumerate(batch):
         alone = draw(pipeline, seeds=[seed], num_inference_steps=10)[0]
@@ -132,10 +133,36 @@ def test_an_unknown_model_is_offered_the_nearest_names(name):
         load_pipeline(name)
 
 
-def test_a_missing_folder_is_not_taken_for_a_hub_id():
-    for path in ("./models/none", "/nowhere/at/all", "a/b/c"):
-        with pytest.raises(ValueError, match="a folder here"):
-            load_pipeline(path)
+@pytest.mark.parametrize(
+    "path",
+    ["./models/none", "/nowhere/at/all", "a/b/c", "models/none", "~/none", "C:\\models\\lcm"],
+)
+@pytest.mark.parametrize("find", [load_pipeline, find_weights])
+def test_a_path_that_does_not_exist_is_not_taken_for_a_repository(find, path):
+    with pytest.raises(FileNotFoundError, match="There is no file or folder .*check the path"):
+        find(path)
+
+
+def test_weights_that_are_not_there_are_offered_the_nearest_names():
+    with pytest.raises(ValueError, match="'tiny-portrait-lcm' is not .*tiny-portraits-lcm"):
+        find_weights("tiny-portrait-lcm")
+
+
+def test_a_pipeline_class_that_diffusers_does_not_have(tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(MODELS_FOLDER / "tiny-portraits", copy)
+    index = copy / "model_index.json"
+    text = index.read_text(encoding="utf-8")
+    index.write_text(text.replace("StableDiffusionPipeline", "NewPipeline"), encoding="utf-8")
+    with pytest.raises(ValueError, match="Diffusers has no pipeline 'NewPipeline'.*update it"):
+        load_pipeline(copy)
+
+
+def test_a_checkpoint_is_what_from_pretrained_loads(tmp_path):
+    assert checkpoint("tiny-portraits") == MODELS_FOLDER / "tiny-portraits"
+    assert checkpoint("sd15-shape") == MODELS_FOLDER / "tiny-portraits"  # it has no weights
+    assert checkpoint(MODELS["tiny-portraits"].vae) == MODELS_FOLDER / "tiny-portraits-vae-ft"
+    assert checkpoint(str(tmp_path)) == tmp_path
 
 
 def test_a_folder_that_lacks_a_part_says_which(tmp_path):
@@ -193,14 +220,14 @@ def http_error(kind):
 
 def test_hub_out_of_reach_says_how_to_stay_offline(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConnectionError, match=r"out of reach.*load_pipeline\('tiny-portraits'\)"):
+    with pytest.raises(ConnectionError, match="cannot be reached.*embedded 'tiny-portraits'"):
         load_pipeline("nobody/nothing")
 
 
 @pytest.mark.parametrize("reply", [TimeoutError(), http_error(errors.HfHubHTTPError)])
 def test_a_hub_that_does_not_answer_is_out_of_reach(monkeypatch, reply):
     answer(monkeypatch, reply)
-    with pytest.raises(ConnectionError, match="out of reach"):
+    with pytest.raises(ConnectionError, match="cannot be reached"):
         load_pipeline("nobody/nothing")
 
 
@@ -222,7 +249,7 @@ def test_a_model_of_the_hub_that_is_no_pipeline(monkeypatch):
 
     answer(monkeypatch, SimpleNamespace(siblings=[]))
     monkeypatch.setattr(f"{HUB_UTILS}.hf_hub_download", missing)
-    with pytest.raises(FileNotFoundError, match="no model that can be loaded"):
+    with pytest.raises(FileNotFoundError, match="cannot be loaded here"):
         load_pipeline("nobody/language-model")
 
 
@@ -249,7 +276,7 @@ def test_a_full_disk_is_not_blamed_on_the_connection(error):
         raise error
 
     with pytest.raises(OSError, match=r"no room for 'nobody/nothing'.*No space left.*HF_HOME"):
-        fetch("nobody/nothing", download, "")
+        fetch("nobody/nothing", download)
 
 
 def test_a_disk_that_may_not_be_written_to_is_named_as_it_is():
@@ -257,13 +284,13 @@ def test_a_disk_that_may_not_be_written_to_is_named_as_it_is():
         raise PermissionError(13, "Permission denied", "/cache")
 
     with pytest.raises(PermissionError, match="'/cache'"):
-        fetch("nobody/nothing", download, "")
+        fetch("nobody/nothing", download)
 
 
 def test_custom_code_is_not_run(tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(MODELS_FOLDER / "tiny-portraits", copy)
-    index = json.loads((copy / "model_index.json").read_text())
+    index = json.loads((copy / "model_index.json").read_text(encoding="utf-8"))
     index["_class_name"] = ["mine", "MyPipeline"]
     (copy / "model_index.json").write_text(json.dumps(index))
     (copy / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
@@ -329,11 +356,31 @@ def test_a_cpu_gets_float32_whatever_its_processor_can_do(monkeypatch, feature):
     ],
 )
 def test_a_gpu_gets_a_dtype_for_its_generation(monkeypatch, capability, dtype):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    pretend_cuda(monkeypatch, capability, "Tesla T4")
     assert pick_dtype("cuda") is dtype
 
 
-def test_mps_gets_float16():
+@pytest.mark.parametrize("name", ["NVIDIA GeForce GTX 1660 Ti", "GeForce GTX 1650"])
+def test_cards_that_give_black_images_in_float16_get_float32(monkeypatch, name):
+    pretend_cuda(monkeypatch, (7, 5), name)
+    assert pick_dtype("cuda") is torch.float32
+
+
+def pretend_cuda(monkeypatch, capability, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+
+
+def test_a_dtype_for_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="finds no device 'cuda' here"):
+        pick_dtype("cuda")
+
+
+def test_mps_gets_float16(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert pick_dtype("mps") == torch.float16
 
 
@@ -363,7 +410,7 @@ def network(parameters):
 
 
 @pytest.mark.parametrize(("parameters", "asked", "threads"), [
-    (5e6, None, 1), (860e6, None, os.cpu_count()), (5e6, "3", 3), (860e6, "1", 1),
+    (5e6, None, 1), (860e6, None, usable_cores()), (5e6, "3", 3), (860e6, "1", 1), (5e6, "two", 1),
 ])  # fmt: skip
 def test_threads_are_chosen_by_size_unless_they_are_asked_for(
     monkeypatch, parameters, asked, threads
@@ -371,15 +418,31 @@ def test_threads_are_chosen_by_size_unless_they_are_asked_for(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if asked:
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    assert pick_threads(network(parameters)) == threads
+    with cpu_threads(torch.get_num_threads()):  # restores the number afterwards
+        assert set_threads_for(network(parameters)) == torch.get_num_threads() == threads
 
 
-def test_loading_sets_the_threads(monkeypatch):
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_cores_that_the_process_may_not_use_do_not_count():
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_loading_leaves_the_threads_of_the_process_alone():
+    with cpu_threads(3):
+        load_pipeline(device="cpu")
+        assert torch.get_num_threads() == 3
+
+
+def test_threads_are_restored_after_an_error():
     before = torch.get_num_threads()
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    load_pipeline(device="cpu")
-    assert torch.get_num_threads() == 3
-    torch.set_num_threads(before)
+    with pytest.raises(ZeroDivisionError), cpu_threads(before + 1):
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == before
 
 
 # What readers have on their disk
@@ -401,7 +464,7 @@ def test_home_is_where_the_tilde_leads(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"_class_name": ', "is damaged, it is not JSON: fetch the model again"),
+        ('{"_class_name": ', "is damaged, it is not JSON: download the model again"),
         ("[1, 2]", "names no pipeline: give the folder that pipeline.save_pretrained"),
         ('{"layers": 3}', "names no pipeline"),
     ],
@@ -419,9 +482,23 @@ def test_a_single_file_that_cannot_be_loaded_offline_names_the_call(tmp_path):
 
 
 @pytest.mark.parametrize("names", [[], ["notes.txt"], ["weights.bin"]])
-def test_a_folder_without_weights_is_not_called_one_of_pickles(tmp_path, names, pipeline):
+def test_a_folder_without_weights_is_not_called_one_of_pickles(tmp_path, names):
     for name in names:
         (tmp_path / name).touch()
     message = "only as pickle files" if names == ["weights.bin"] else "There are no weights in"
     with pytest.raises(ValueError, match=message):
-        use_vae(pipeline, tmp_path)
+        find_weights(tmp_path)
+
+
+def test_a_part_of_a_repository_is_fetched_at_its_pinned_commit_without_its_subfolders(monkeypatch):
+    asked = {}
+
+    def download(hub_id, **options):
+        asked[hub_id] = options
+        return str(MODELS_FOLDER / "tiny-portraits-vae-ft")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    find_weights("stabilityai/sd-vae-ft-mse")
+    (options,) = asked.values()
+    assert options["revision"] == REVISIONS["stabilityai/sd-vae-ft-mse"]
+    assert options["ignore_patterns"] == ["*/*"]  # of a whole pipeline, none of its gigabytes

@@ -1,19 +1,19 @@
-"""Draw how a picture is made: a pipeline's parts, what attention compares, what guidance does."""
+"""Diagrams of how an image is generated: the pipeline, attention, guidance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from helpers.lessons.plots import ORANGE, SKY_BLUE, VERMILION, YELLOW
+
 if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from PIL import Image
 
-    from helpers.pipelines import StableDiffusion
-
-# Of Okabe and Ito's palette, told apart by colour-blind readers: what has weights, what has none.
-LEARNT, PLAIN = "#56B4E9", "#F0E442"
+TRAINED, FIXED = SKY_BLUE, YELLOW  # parts with trained weights, parts without
 
 
 def _box(axes: Axes, x: float, y: float, text: str, colour: str = "white") -> None:
@@ -30,7 +30,7 @@ def _arrow(
     axes.text(*middle, text, fontsize=9, va="center", style="italic")
 
 
-def pipeline_diagram(pipeline: StableDiffusion, num_inference_steps: int = 20) -> Figure:
+def pipeline_diagram(pipeline: DiffusionPipeline, num_inference_steps: int = 20) -> Figure:
     """Draw the way from a prompt and a seed to a picture, with the shapes of this very pipeline.
 
     Example:
@@ -50,14 +50,14 @@ def pipeline_diagram(pipeline: StableDiffusion, num_inference_steps: int = 20) -
     axes.axis("off")
     upper, lower = 2.75, 0.9
     _box(axes, 0.8, upper, "prompt\na sentence")
-    _box(axes, 2.7, upper, f"tokenizer\n{words} numbers", PLAIN)
+    _box(axes, 2.7, upper, f"tokenizer\n{words} numbers", FIXED)
     width = pipeline.text_encoder.config.hidden_size
-    _box(axes, 5.2, upper, f"text encoder\n{words} x {width} numbers", LEARNT)
+    _box(axes, 5.2, upper, f"text encoder\n{words} x {width} numbers", TRAINED)
     _box(axes, 0.8, lower, "seed\none number")
-    _box(axes, 2.7, lower, f"noise\n{latents}", PLAIN)
+    _box(axes, 2.7, lower, f"noise\n{latents}", FIXED)
     loop = f"UNet says what is noise in it,\nscheduler takes some away\n{num_inference_steps} times"
-    _box(axes, 5.2, lower, loop, LEARNT)
-    _box(axes, 7.7, lower, f"VAE decoder\nfrom {latents}", LEARNT)
+    _box(axes, 5.2, lower, loop, TRAINED)
+    _box(axes, 7.7, lower, f"VAE decoder\nfrom {latents}", TRAINED)
     _box(axes, 9.4, lower, f"picture\n3 x {side} x {side}")
     for start, end, y in ((1.3, 2.05, upper), (3.35, 4.35, upper), (1.3, 2.05, lower)):
         _arrow(axes, (start, y), (end, y))
@@ -90,7 +90,7 @@ def guidance_diagram(
         axes.set_title(title, fontsize=11)
         axes.axis("off")
     line = figure.axes[0]
-    style = {"arrowstyle": "-|>", "color": "#D55E00", "lw": 2.5}
+    style = {"arrowstyle": "-|>", "color": VERMILION, "lw": 2.5}
     for start, end in ((0.145, 0.405), (0.405, 0.845)):
         line.annotate("", (end, 0.12), (start, 0.12), "figure fraction", arrowprops=style)
     return figure
@@ -130,7 +130,7 @@ def attention_plot(sizes: Sequence[tuple[str, int, int]], title: str) -> Figure:
     figure = Figure(figsize=(9, 1.2 + 0.45 * len(sizes)), layout="constrained")
     axes = figure.subplots()
     scores = [rows * columns for _, rows, columns in sizes]
-    colours = [LEARNT if rows == columns else "#E69F00" for _, rows, columns in sizes]
+    colours = [TRAINED if rows == columns else ORANGE for _, rows, columns in sizes]
     bars = axes.barh([name for name, _, _ in sizes], scores, color=colours)
     axes.bar_label(bars, labels=[f"{score:,}" for score in scores], padding=4)
     axes.set(xscale="log", xlabel="scores for one picture and one head", title=title)

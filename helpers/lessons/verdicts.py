@@ -1,4 +1,4 @@
-"""Hold the page's claims against what was measured here, one by one."""
+"""Compare the Diffusers page's claims with what was measured here, one by one."""
 
 from __future__ import annotations
 
@@ -14,22 +14,19 @@ _given: dict[str, dict[str, str]] = {}  # by lesson, of this notebook
 
 
 def verdict(lesson: str, held: bool | None, why: str) -> None:
-    """Print whether a lesson's claim held here, and note it for `verdicts`.
+    """Print whether a lesson's claim held here, and keep it for `verdicts`.
 
     Args:
         lesson: a name of `CLAIMS`.
-        held: None where this machine cannot tell; then what was seen elsewhere is printed too.
+        held: None where this machine cannot tell; then what others measured is printed too.
         why: what was measured, in a sentence.
 
     Raises:
         ValueError: there is no such claim.
 
-    Example:
-        >>> verdict("L3", True, "seed 0 drew the same picture twice.")
-        L3 held here: seed 0 drew the same picture twice.
     """
     if lesson not in CLAIMS:
-        raise ValueError(f"{lesson!r} is no lesson with a claim: there are {', '.join(CLAIMS)}.")
+        raise ValueError(f"{lesson!r} is not a lesson with a claim: there are {', '.join(CLAIMS)}.")
     claim, words = CLAIMS[lesson], WORDS[None if held is None else bool(held)]
     if held is None and claim.elsewhere:
         why = f"{why} Elsewhere: {claim.elsewhere}"
@@ -38,14 +35,7 @@ def verdict(lesson: str, held: bool | None, why: str) -> None:
 
 
 def verdicts() -> pandas.DataFrame:
-    """Set all verdicts of this notebook side by side: the claim, the verdict, and why.
-
-    Example:
-        >>> verdict("L9", True, "picture 3 was drawn again.")
-        L9 held here: picture 3 was drawn again.
-        >>> verdicts().loc["L9", "verdict"]
-        'held here'
-    """
+    """Return a table of all verdicts of this notebook: the claim, the verdict, and why."""
     import pandas
 
     pandas.set_option("display.max_colwidth", None)

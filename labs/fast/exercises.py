@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from helpers.lessons.exercises.checking import POINT, checks
+from helpers.lessons.exercises import POINT, checks
 
 if TYPE_CHECKING:
     import pandas

@@ -8,13 +8,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.folders import find_weights
+from helpers.hub import find_weights
 
 if TYPE_CHECKING:
-    from helpers.pipelines import StableDiffusion
+    from diffusers import DiffusionPipeline
 
 
-def use_few_steps(pipeline: StableDiffusion, lora: str | Path) -> StableDiffusion:
+def use_few_steps(pipeline: DiffusionPipeline, lora: str | Path) -> DiffusionPipeline:
     """Add weights of consistency distillation, so that one to eight steps are enough.
 
     Draw with `guidance_scale=1` from then on: the weights hold the guidance.
@@ -52,7 +52,7 @@ def use_few_steps(pipeline: StableDiffusion, lora: str | Path) -> StableDiffusio
     return pipeline
 
 
-def _merge(pipeline: StableDiffusion, weights: Path, name: str) -> None:
+def _merge(pipeline: DiffusionPipeline, weights: Path, name: str) -> None:
     """Merge LoRA weights into the UNet's, beside those that it has; or leave all as it was."""
     before = list(getattr(pipeline.unet, "peft_config", ()))
     options = {"weight_name": weights.name} if weights.is_file() else {}

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from helpers.pipelines import StableDiffusion
+    from diffusers import DiffusionPipeline
 
 
-def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
+def use_openvino(pipeline: DiffusionPipeline) -> DiffusionPipeline:
     """Run the pipeline's UNet and the decoder of its autoencoder in OpenVINO.
 
     Each is converted once, in seconds, and compiled for every new shape of its inputs. If its
@@ -87,7 +87,7 @@ def use_openvino(pipeline: StableDiffusion) -> StableDiffusion:
     return pipeline
 
 
-def _check(pipeline: StableDiffusion) -> None:
+def _check(pipeline: DiffusionPipeline) -> None:
     """Refuse what the conversion would get wrong: another network, or one that asks for more."""
     unet, vae = getattr(pipeline, "unet", None), getattr(pipeline, "vae", None)
     needs = getattr(getattr(unet, "config", None), "addition_embed_type", None)

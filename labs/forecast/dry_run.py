@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from helpers.loading import DTYPES, quieten
+from helpers.loading import DTYPES, PIPELINES, empty_pipeline, quiet_libraries
 from helpers.memory import modules_of
 from helpers.models import MODELS, MODELS_FOLDER
-from helpers.shapes import PIPELINES, empty_pipeline
 
 if TYPE_CHECKING:
-    from helpers.pipelines import StableDiffusion
+    from diffusers import DiffusionPipeline
 
 # The parts of a run, one after the other, and the network that is at work in each.
 COMPONENTS = {
@@ -31,7 +30,7 @@ ATTENTION = ("sdpa", "classic", "sliced")
 Range = tuple[float, float, float]  # of a forecast: the least, the likeliest, the most
 
 
-def build_without_weights(model: str | Path, dtype: str | torch.dtype) -> StableDiffusion:
+def build_without_weights(model: str | Path, dtype: str | torch.dtype) -> DiffusionPipeline:
     """Build a model's pipeline with all of its tensors on the meta device.
 
     Args:
@@ -45,7 +44,7 @@ def build_without_weights(model: str | Path, dtype: str | torch.dtype) -> Stable
         >>> build_without_weights("sdxl-shape", "float16").unet.device
         device(type='meta')
     """
-    quieten()
+    quiet_libraries()
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise ValueError(f"{dtype!r} is not a dtype to forecast: use {', '.join(DTYPES)}.")
@@ -65,7 +64,7 @@ def build_without_weights(model: str | Path, dtype: str | torch.dtype) -> Stable
     return pipeline
 
 
-def size_of(pipeline: StableDiffusion, height: int | None, width: int | None) -> tuple[int, int]:
+def size_of(pipeline: DiffusionPipeline, height: int | None, width: int | None) -> tuple[int, int]:
     """The height and width to draw in, in pixels: the model's own where none is given.
 
     Raises:
@@ -85,7 +84,7 @@ def check_batch(batch_size: int) -> None:
         raise ValueError(f"A batch of {batch_size} draws nothing: use a batch_size of at least 1.")
 
 
-def set_attention(pipeline: StableDiffusion, attention: str) -> None:
+def set_attention(pipeline: DiffusionPipeline, attention: str) -> None:
     """Make the pipeline's own call for a kind of attention.
 
     Raises:
@@ -101,7 +100,9 @@ def set_attention(pipeline: StableDiffusion, attention: str) -> None:
         pipeline.enable_attention_slicing()
 
 
-def one_step(pipeline: StableDiffusion, batch_size: int, height: int, width: int) -> Iterator[None]:
+def one_step(
+    pipeline: DiffusionPipeline, batch_size: int, height: int, width: int
+) -> Iterator[None]:
     """Do with meta tensors what the pipeline does in one step, stopping after each component."""
     unet, vae = pipeline.unet, pipeline.vae
     conditions: dict[str, Any] = {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from helpers.lessons.exercises.checking import checks
-from helpers.memory import readable
+from helpers.lessons.exercises import checks
+from helpers.memory import format_bytes
 from labs.forecast.gpus import find_card
 from labs.forecast.memory import forecast_memory
 from labs.forecast.published import forecast_row, read_published_seconds
@@ -40,10 +40,10 @@ def settings_that_fit(answer: dict[str, Any], model: str, batch_size: int, budge
         part = max(forecast.peaks, key=forecast.peaks.__getitem__)
         kind = "weights" if forecast.weights[part] > forecast.activations[part] else "activations"
         return (
-            f"Not yet: it takes {readable(forecast.peak)}, with {readable(budget)} to fill. "
+            f"Not yet: it takes {format_bytes(forecast.peak)}, more than {format_bytes(budget)}. "
             f"Most goes to the {kind} of the {part}."
         )
-    return f"Right: a batch of {batch_size} takes {readable(forecast.peak)}."
+    return f"Right: a batch of {batch_size} takes {format_bytes(forecast.peak)}."
 
 
 @checks(int, "a batch size")
@@ -64,10 +64,10 @@ def largest_that_fits(answer: int, model: str, budget: float, **options: Any) ->
         forecast_memory(model, batch_size=size, **options).peak for size in (answer, answer + 1)
     )
     if here > budget:
-        return f"Not yet: {answer} would take {readable(here)}, with {readable(budget)} to fill."
+        return f"Not yet: {answer} would take {format_bytes(here)}, not {format_bytes(budget)}."
     if more <= budget:
         return f"Not yet: {answer} fits, and so does {answer + 1}."
-    return f"Right: {answer} takes {readable(here)}, and {answer + 1} would take {readable(more)}."
+    return f"Right: {answer} takes {format_bytes(here)}, and {answer + 1} {format_bytes(more)}."
 
 
 @checks(str, "a card's name")

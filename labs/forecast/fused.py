@@ -18,7 +18,7 @@ class FusedAttention(TorchFunctionMode):
         seen: called with the query and the key of each attention.
 
     Example:
-        >>> from helpers.storages import LiveStorages
+        >>> from labs.forecast.storages import LiveStorages
         >>> query = torch.empty(1, 8, 4096, 40, device="meta")
         >>> with LiveStorages(ignored=[query]) as storages, FusedAttention():
         ...     out = torch.nn.functional.scaled_dot_product_attention(query, query, query)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from helpers.models import nearest
+from helpers.hub import nearest
 
 DATA = Path(__file__).parent / "data"
 

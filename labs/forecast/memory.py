@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from helpers.memory import bytes_of, modules_of, readable, tensors_of
-from helpers.storages import LiveStorages
+from helpers.memory import bytes_of, format_bytes, modules_of, tensors_of
 from labs.forecast.allocator import CachingAllocator
 from labs.forecast.dry_run import (
     COMPONENTS,
@@ -25,6 +24,7 @@ from labs.forecast.dry_run import (
 from labs.forecast.fused import FusedAttention
 from labs.forecast.gpus import CARDS
 from labs.forecast.remembering import RememberedShapes
+from labs.forecast.storages import LiveStorages
 
 if TYPE_CHECKING:
     import pandas
@@ -95,7 +95,7 @@ class Forecast:
 
     def __str__(self) -> str:
         part = max(self.peaks, key=self.peaks.__getitem__)
-        line = f"{self.label}: {readable(self.peak)} of tensors at most, in the {part}"
+        line = f"{self.label}: {format_bytes(self.peak)} of tensors at most, in the {part}"
         least, middle, most = (size / 1e9 for size in self.process)
         return line + f"; a GPU's process takes {middle:.1f} GB, between {least:.1f} and {most:.1f}"
 
@@ -213,9 +213,9 @@ def what_fits(
     memory = {name: gib * 2**30 for name, gib in gpus.items()}
     if max(memory.values()) < careful[0]:
         raise ValueError(
-            f"One image may take {readable(careful[0])}, more than the "
-            f"{readable(max(memory.values()))} that there is: allow more, or use a smaller height "
-            "and width, VAE tiling or offload."
+            f"One image may take {format_bytes(careful[0])}, more than the "
+            f"{format_bytes(max(memory.values()))} that there is: allow more, or use a smaller "
+            "height and width, VAE tiling or offload."
         )
     table = {
         "memory (GB)": [size / 1e9 for size in memory.values()],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import log
 from typing import TYPE_CHECKING
 
-from helpers.models import MODELS, nearest
+from helpers.hub import nearest
+from helpers.models import MODELS
 from labs.forecast.gpus import find_card
 from labs.forecast.published import SHAPES, read_published_seconds
 from labs.forecast.seconds import forecast_seconds

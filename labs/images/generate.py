@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from helpers import cut_words, make_generators, use_scheduler
+from helpers import make_generators, truncated_words, use_scheduler
 from labs.images.settings import Settings
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def unknown_words(prompt: str, pipeline: Any) -> list[str]:
 
 def _notice_text(text: str, pipeline: Any) -> str:
     sentences = []
-    if cut := cut_words(text, pipeline):
+    if cut := truncated_words(text, pipeline):
         sentences.append(f"Too long, so this is not read: {cut}.")
     if unknown := unknown_words(text, pipeline):
         sentences.append(f"Not in the vocabulary, so read in pieces: {', '.join(unknown)}.")

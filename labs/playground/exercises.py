@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.lessons.exercises.checking import checks
+from helpers.lessons.exercises import checks
 from labs.images import Settings
 
 

@@ -34,8 +34,7 @@ from labs.playground.view import View, address
 
 if TYPE_CHECKING:
     import torch
-
-    from helpers.pipelines import StableDiffusion
+    from diffusers import DiffusionPipeline
 
 SHARE = 0.1  # of the time may go into showing how far the picture is
 
@@ -46,7 +45,7 @@ BLACK = (
 COLAB_WAITS = "Drawing. On Colab, Stop and everything else wait until the pictures are done."
 
 
-def playground(pipeline: StableDiffusion) -> Playground:
+def playground(pipeline: DiffusionPipeline) -> Playground:
     """Show controls for a pipeline, and what it draws with them.
 
     Drawing goes on beside the kernel's main thread, so that it can be stopped and other cells run
@@ -83,7 +82,7 @@ class Playground(ipywidgets.VBox):
         The playground: run this cell to use it.
     """
 
-    def __init__(self, pipeline: StableDiffusion) -> None:
+    def __init__(self, pipeline: DiffusionPipeline) -> None:
         self.pipeline = pipeline
         self.state = State()
         schedulers = fitting_schedulers(pipeline)

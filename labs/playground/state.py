@@ -13,7 +13,7 @@ from labs.images import Settings, save_image
 from labs.images.describe import describe_settings
 
 if TYPE_CHECKING:
-    from helpers.pipelines import StableDiffusion
+    from diffusers import DiffusionPipeline
 
 
 TAKEN = ("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "scheduler",
@@ -73,7 +73,7 @@ class State:
     width: int | None = None
 
 
-def plan(state: State, pipeline: StableDiffusion) -> list[Settings]:
+def plan(state: State, pipeline: DiffusionPipeline) -> list[Settings]:
     """Return the settings of each picture that the controls ask for, seed after seed.
 
     Raises:

@@ -12,21 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from helpers.changes import use_scheduler
-from helpers.grids import SEEN, enlarge, explain_black
+from helpers.grids import GRID_WIDTH, draw_labels, enlarge, explain_black
 from helpers.inputs import make_generators
-from helpers.labels import draw_labels
+from helpers.loading import use_scheduler
 from labs.images.generate import default_size
 from labs.images.origin import fingerprint
 
 if TYPE_CHECKING:
-    from helpers.pipelines import Pipeline
+    from diffusers import DiffusionPipeline
 
 Axis = tuple[str, Sequence[object]]  # a setting, or words of the prompt, and its values
 
 
 def xy_grid(
-    pipeline: Pipeline,
+    pipeline: DiffusionPipeline,
     x: Axis,
     y: Axis,
     *,
@@ -89,14 +88,14 @@ def _read_axis(axis: Axis) -> tuple[str, list[object]]:
     return name, list(values)
 
 
-def _describe(pipeline: Pipeline) -> str:
+def _describe(pipeline: DiffusionPipeline) -> str:
     """What a picture depends on beside its arguments: the weights, and the scheduler as it is."""
     scheduler = getattr(pipeline, "scheduler", None)
     config = sorted(getattr(scheduler, "config", {}).items(), key=str)
     return f"{fingerprint(pipeline)} {type(scheduler).__name__} {config}"
 
 
-def _whole_size(pipeline: Pipeline, arguments: dict[str, Any]) -> dict[str, Any]:
+def _whole_size(pipeline: DiffusionPipeline, arguments: dict[str, Any]) -> dict[str, Any]:
     """Add the other side to one that is given alone: pipelines would take neither."""
     given = [side for side in ("height", "width") if arguments.get(side) is not None]
     if len(given) != 1:
@@ -104,7 +103,7 @@ def _whole_size(pipeline: Pipeline, arguments: dict[str, Any]) -> dict[str, Any]
     return {side: default_size(pipeline) for side in ("height", "width")} | arguments
 
 
-def _check_values(pipeline: Pipeline, arguments: dict[str, Any]) -> None:
+def _check_values(pipeline: DiffusionPipeline, arguments: dict[str, Any]) -> None:
     """Refuse a value that would stop the grid half-way."""
     make_generators(arguments["seed"])
     if "scheduler" in arguments:
@@ -117,12 +116,12 @@ def _check_values(pipeline: Pipeline, arguments: dict[str, Any]) -> None:
             )
 
 
-def _arguments_of(pipeline: Pipeline) -> set[str]:
+def _arguments_of(pipeline: DiffusionPipeline) -> set[str]:
     """Return the names that are arguments; any other can only be words of the prompt."""
     return {*inspect.signature(pipeline).parameters, "seed", "scheduler"}
 
 
-def _check_axes(pipeline: Pipeline, x: Axis, y: Axis, inputs: dict[str, object]) -> None:
+def _check_axes(pipeline: DiffusionPipeline, x: Axis, y: Axis, inputs: dict[str, object]) -> None:
     """Refuse what cannot be drawn before the first picture is."""
     if x[0] == y[0]:
         raise ValueError(f"Both axes are {x[0]!r}: let each vary something of its own.")
@@ -158,7 +157,7 @@ def _replace_words(arguments: dict[str, Any], words: set[str]) -> dict[str, Any]
     return {name: val for name, val in arguments.items() if name not in words} | {"prompt": prompt}
 
 
-def _draw(pipeline: Pipeline, arguments: dict[str, Any]) -> Image.Image:
+def _draw(pipeline: DiffusionPipeline, arguments: dict[str, Any]) -> Image.Image:
     """Draw one picture; a scheduler among the arguments is the pipeline's for that time only."""
     given = {name: val for name, val in arguments.items() if name not in ("seed", "scheduler")}
     given["generator"] = make_generators(arguments["seed"])
@@ -186,8 +185,8 @@ def _label(value: object) -> str:
 
 def _frame(images: list[Image.Image], x: Axis, y: Axis, arguments: set[str]) -> Image.Image:
     """Set the values of x above a grid of pictures, and those of y to the left of it."""
-    explain_black(images)
-    images = [enlarge(image, SEEN) for image in images]
+    print(explain_black(images), end="")
+    images = [enlarge(image, GRID_WIDTH) for image in images]
     width, height = (max(sides) for sides in zip(*(image.size for image in images), strict=True))
     labels = [
         [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.lessons.exercises.checking import checks
+from helpers.lessons.exercises import checks
 from labs.sweeps.jobs import read_jobs
 
 THREE_KNIGHTS = [

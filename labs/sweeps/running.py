@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from helpers import load_judge, load_pipeline
-from helpers.loading import pick_device, pick_threads
+from helpers.loading import pick_device, set_threads_for
 from labs.images import Settings
 from labs.images.generate import check_pipeline
 from labs.sweeps.generating import Failures, Limits, generate_share, shared_settings, size_of
@@ -138,7 +138,7 @@ def _device(device: str | torch.device) -> torch.device:
 def _threads(pipeline: DiffusionPipeline) -> Iterator[None]:
     """Share the CPU's cores among the processes of this machine."""
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, pick_threads(pipeline) // _processes_here()))
+    torch.set_num_threads(max(1, set_threads_for(pipeline) // _processes_here()))
     try:
         yield
     finally:

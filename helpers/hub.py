@@ -1,0 +1,262 @@
+"""Find a model's files: embedded, in a folder here, or on the Hub, downloaded first."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import json
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from helpers.models import MODELS, MODELS_FOLDER, REMOVED, REVISIONS
+
+PICKLES = {".bin", ".pt", ".pth", ".ckpt"}
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def find_model(model: str | Path) -> Path:
+    """Return the folder of a pipeline, or its single safetensors file; download it if needed.
+
+    Args:
+        model: a name of `MODELS`, a repository on the Hub ("owner/name"), a folder or a file.
+
+    Raises:
+        ValueError: the name is unknown, was removed from the Hub, or has only pickle files.
+        FileNotFoundError: there is no such folder or file, or the Hub's model lacks a file.
+        ConnectionError: the Hub cannot be reached.
+        OSError: the disk is full.
+    """
+    row = MODELS.get(str(model))
+    if row and "/" not in row.id:
+        return MODELS_FOLDER / row.id
+    path = Path(model).expanduser()
+    if row is None and (path.is_dir() or (path.is_file() and path.suffix == ".safetensors")):
+        return path
+    hub_id = row.id if row else str(model)
+    if hub_id in REMOVED:
+        raise ValueError(
+            f"{hub_id!r} was removed from the Hub: load its mirror, {REMOVED[hub_id]!r}, instead."
+        )
+    check_hub_id(hub_id, "a name in MODELS", MODELS)
+    return _download_pipeline(hub_id)
+
+
+def find_weights(name: str | Path) -> Path:
+    """Return the folder or file of a pipeline's part, such as a VAE or LoRA weights.
+
+    Args:
+        name: a folder of models/, a repository on the Hub, a folder or a safetensors file.
+
+    Raises:
+        ValueError: there are no safetensors files, or it is unknown.
+        FileNotFoundError: there is no such folder or file.
+        ConnectionError: the Hub cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    paths = (MODELS_FOLDER / name, Path(name).expanduser())
+    found = next((path for path in paths if path.exists()), None)
+    on_hub = found is None
+    if found is None:
+        embedded = sorted(path.name for path in MODELS_FOLDER.iterdir())
+        check_hub_id(str(name), "a folder of models/", embedded)
+        files = ["config.json", "*.safetensors"]
+        options = {"allow_patterns": files, "ignore_patterns": ["*/*"]}
+        revision = REVISIONS.get(str(name))
+        download = partial(snapshot_download, str(name), revision=revision, **options)
+        found = fetch(str(name), download)
+    if found.is_file() and found.suffix != ".safetensors":
+        raise ValueError(f"{found.name!r} is not a safetensors file: give one, or its folder.")
+    if found.is_dir() and not any(found.glob("*.safetensors")):
+        if on_hub or _suffixes(found) & PICKLES:
+            raise ValueError(pickle_only(Path(name).name))
+        raise ValueError(f"There are no weights in {found}: give the folder that holds them.")
+    return found
+
+
+def check_hub_id(name: str, kind: str, known: Iterable[str]) -> None:
+    """Refuse what cannot be a repository on the Hub: a path that does not exist, a misspelt name.
+
+    Raises:
+        FileNotFoundError: it looks like a path.
+        ValueError: it is no repository's name.
+    """
+    if re.search(r"^[~./\\]|^\w:|\\|/.*/|^models/|\.safetensors$", name):
+        raise FileNotFoundError(f"There is no file or folder {name!r}: check the path.")
+    if not HUB_ID.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is not {kind}, a repository on the Hub ('owner/name') or a folder here. "
+            f"{nearest(name, known)}"
+        )
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Suggest the names that resemble a misspelt one, or list them all."""
+    names = sorted(names)
+    first = (name.split() or [""])[0].lower()
+    near = [other for other in names if len(first) > 2 and other.lower().startswith(first)]
+    near = near or difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    return f"Nearest: {', '.join(near)}." if near else f"There are: {', '.join(names)}."
+
+
+def fetch(hub_id: str, download: Callable[..., str], advice: str = "") -> Path:
+    """Run a download from the Hub or its cache, and explain in one sentence what goes wrong.
+
+    Args:
+        hub_id: what is fetched, "owner/name".
+        download: fetches it and returns its folder; takes `local_files_only`.
+        advice: what to do if the Hub does not have it.
+
+    Raises:
+        ValueError: the Hub has no such model, only pickle files, or asks for a licence or token.
+        FileNotFoundError: the model lacks a file that it needs.
+        ConnectionError: the Hub cannot be reached.
+        OSError: the disk is full.
+    """
+    try:
+        return Path(download())
+    except Exception as error:
+        if (explained := _explain(hub_id, error, advice)) is not None:
+            raise explained from error
+        if getattr(error, "errno", None) or isinstance(error, ValueError):
+            raise  # a disk that may not be written to, or custom code: it says so itself
+        # diffusers gives up when the Hub does not answer, even if the cache holds the whole model.
+        with suppress(Exception):
+            return Path(download(local_files_only=True))
+        raise ConnectionError(
+            f"The Hub cannot be reached ({type(error.__cause__ or error).__name__}), and "
+            f"{hub_id!r} is not completely in the cache. Try again with a connection (files that "
+            "have arrived are kept), or use the embedded 'tiny-portraits' and 'tiny-judge'."
+        ) from error
+
+
+def _explain(hub_id: str, error: Exception, advice: str) -> Exception | None:
+    """The error to raise instead, or None if it has no explanation here."""
+    from huggingface_hub import constants, errors
+
+    causes: list[BaseException] = [error]
+    while causes[-1].__cause__:
+        causes.append(causes[-1].__cause__)
+    explanations: list[tuple[type[BaseException], type[Exception], str]] = [
+        (errors.GatedRepoError, ValueError,
+         "asks for its licence to be accepted on its page, then for `hf auth login`."),
+        (errors.RepositoryNotFoundError, ValueError,
+         f"is neither on the Hub nor a folder here. {advice}".rstrip()),
+        (errors.RevisionNotFoundError, ValueError,
+         f"no longer has the pinned commit: load_pipeline({hub_id!r}) loads its newest."),
+        (errors.RemoteEntryNotFoundError, FileNotFoundError,
+         "is on the Hub but cannot be loaded here: its page says which library it is for."),
+    ]  # fmt: skip
+    for kind, raised, message in explanations:
+        if any(isinstance(cause, kind) for cause in causes):
+            return raised(f"{hub_id!r} {message}")
+    if any(getattr(getattr(cause, "response", None), "status_code", 0) == 401 for cause in causes):
+        return ValueError(
+            "The Hub refuses the token that is stored here or in HF_TOKEN. Renew it with "
+            "`hf auth login`, or remove it with `hf auth logout`."
+        )
+    if "necessary `safetensors` weights" in str(error):
+        return ValueError(pickle_only(hub_id))
+    # Xet, which carries most downloads, reports a full disk in words alone.
+    if getattr(error, "errno", None) in DISK_IS_FULL or "(os error 28)" in str(error):
+        return OSError(
+            f"There is no room for {hub_id!r} in {constants.HF_HUB_CACHE} ({error}). Free some "
+            "space, or set HF_HOME to a folder on another disk before Python starts; then try "
+            "again: files that have arrived are kept."
+        )
+    return None
+
+
+def pickle_only(name: str) -> str:
+    """The sentence that refuses weights in pickle files."""
+    return (
+        f"{name!r} has its weights only as pickle files, which can run any code when they are "
+        "opened, so they are refused: look for a copy of the model in safetensors."
+    )
+
+
+def variant_of(folder: Path) -> str | None:
+    """The variant, such as "fp16", if a folder has its weights in no other; else None."""
+    names = [file.name for file in folder.rglob("*.safetensors")]
+    variants = {name.split(".")[1] for name in names if re.search(r"\.\w+\.safetensors$", name)}
+    plain = any(re.fullmatch(r"[\w-]+\.safetensors", name) for name in names)
+    return variants.pop() if len(variants) == 1 and not plain else None
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is not a pipeline, lacks a part, or has a part only in pickle files.
+
+    Raises:
+        FileNotFoundError: model_index.json or a part is missing.
+        ValueError: model_index.json is damaged or names a class that Diffusers does not have.
+    """
+    import diffusers
+
+    index = _read_index(folder)
+    kind = index["_class_name"]
+    if isinstance(kind, str) and not hasattr(diffusers, kind):
+        raise ValueError(f"Diffusers has no pipeline {kind!r}, which {folder} asks for: update it.")
+    for part, kind in index.items():
+        if part == "_class_name" or not isinstance(kind, list) or kind[0] is None:
+            continue
+        suffixes = _suffixes(folder / part)
+        if not suffixes:
+            raise FileNotFoundError(
+                f"{folder.name!r} lacks its {part!r} in {folder}: if its download was interrupted, "
+                "load it again with a connection."
+            )
+        if PICKLES & suffixes and ".safetensors" not in suffixes:
+            raise ValueError(pickle_only(f"{folder.name}/{part}"))
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / "model_index.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no model_index.json, so it is not a pipeline: give the folder that "
+            "pipeline.save_pretrained() wrote, or a name of MODELS."
+        )
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged, it is not JSON: download the model again.") from error
+    if not isinstance(index, dict) or not index.get("_class_name"):
+        raise ValueError(
+            f"{path} names no pipeline: give the folder that pipeline.save_pretrained() wrote."
+        )
+    return index
+
+
+def _suffixes(folder: Path) -> set[str]:
+    return {file.suffix for file in folder.glob("*")}
+
+
+def _download_pipeline(hub_id: str) -> Path:
+    """Return the cached folder of a pipeline on the Hub, downloaded first if it is not complete."""
+    from diffusers import DiffusionPipeline
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    row = next((model for model in MODELS.values() if model.id == hub_id), None)
+    revision = REVISIONS.get(hub_id)
+    cached = try_to_load_from_cache(hub_id, "model_index.json", revision=revision)
+    if row and not isinstance(cached, str):
+        print(
+            f"{row.name}: {row.download}, is kept in {constants.HF_HUB_CACHE}. Its licence is "
+            f"{row.licence}: read on {constants.ENDPOINT}/{row.id} what it allows."
+        )
+    download = partial(
+        DiffusionPipeline.download,
+        hub_id,
+        revision=revision,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    advice = nearest(hub_id, {*MODELS, *(model.id for model in MODELS.values())})
+    if row and row.earlier:
+        advice = f"Load {row.earlier!r} instead, the checkpoint before it."
+    return fetch(hub_id, download, advice)
