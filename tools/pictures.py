@@ -1,5 +1,4 @@
-"""Make the README's pictures: a grid and four portraits that form, drawn by the embedded model, and
-for each notebook a small copy of one of its own pictures."""
+"""`make pictures`: generate the README's images and a thumbnail for each notebook."""
 
 from __future__ import annotations
 
@@ -25,10 +24,11 @@ PROMPTS = (
     "portrait photo of a old ranger, orange on teal, front view",
     "oil painting of a jester, white on purple, hard rim lighting photography",
 )
-FORMING = PROMPTS[:4]
-WIDTH, COLOURS, SECONDS = 192, 96, 0.18  # of a picture, of the animation, a frame
-# The notebooks, each with the number of the picture that stands for it.
-SHOWN = {
+WIDTH = 192  # pixels of a portrait in the animation
+COLOURS = 96  # of the animation
+FRAME, LAST_FRAME = 180, 2500  # milliseconds
+# The image of each notebook that becomes its thumbnail.
+THUMBNAILS = {
     "00_start_here": 1,
     "01_how_a_picture_is_made": 5,
     "02_speed": 5,
@@ -39,32 +39,31 @@ SHOWN = {
     "07_many_pictures": 0,
     "08_playground": 2,
 }
-SMALL = (240, 135)  # pixels
+THUMBNAIL_SIZE = (240, 135)  # pixels
 
 
 @torch.no_grad()
-def form(pipeline: Any) -> list[Image.Image]:
-    """One frame for each of 20 steps: what `FORMING` looks like by then, side by side."""
+def animate(pipeline: Any) -> list[Image.Image]:
+    """Return a frame for each of 20 steps: the predicted clean images, side by side."""
     frames = []
 
-    def watch(pipe: Any, step: int, t: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
-        clean = pipe.scheduler.model_outputs[-1]  # DPM-Solver++ keeps what it foresees
+    def add_frame(pipe: Any, step: int, t: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
+        clean = pipe.scheduler.model_outputs[-1]  # DPM-Solver++ keeps the predicted original sample
         pixels = pipe.vae.decode(clean / pipe.vae.config.scaling_factor).sample
         images = pipe.image_processor.postprocess(pixels)
-        row = Image.new("RGB", (WIDTH * len(images), WIDTH))
+        frame = Image.new("RGB", (WIDTH * len(images), WIDTH))
         for number, image in enumerate(images):
-            picture = image.resize((WIDTH, WIDTH), Image.Resampling.LANCZOS)
-            row.paste(picture, (number * WIDTH, 0))
-        frames.append(row.quantize(COLOURS))
+            portrait = image.resize((WIDTH, WIDTH), Image.Resampling.LANCZOS)
+            frame.paste(portrait, (number * WIDTH, 0))
+        frames.append(frame.quantize(COLOURS))
         return tensors
 
-    inputs = get_inputs(len(FORMING), prompt=FORMING)
-    pipeline(**inputs, callback_on_step_end=watch)
+    pipeline(**get_inputs(4, prompt=PROMPTS[:4]), callback_on_step_end=add_frame)
     return frames
 
 
-def pictures_of(path: Path) -> list[Image.Image]:
-    """All the pictures that a notebook has stored, in order."""
+def stored_images(path: Path) -> list[Image.Image]:
+    """Return all images in the outputs of a notebook, in order."""
     outputs = [
         output["data"]
         for cell in nbformat.read(path, as_version=4).cells
@@ -81,14 +80,14 @@ def main() -> None:
     pipeline = load_pipeline(device="cpu", scheduler="DPMSolverMultistepScheduler")
     images = pipeline(**get_inputs(len(PROMPTS), prompt=PROMPTS)).images
     image_grid(images, 2, 4).save(DOCS / "grid.jpg", quality=92)
-    first, *others = form(pipeline)
-    stay = [int(1000 * SECONDS)] * len(others) + [2500]  # milliseconds; the last one can be seen
-    options = {"append_images": others, "duration": stay, "loop": 0, "optimize": True}
+    first, *others = animate(pipeline)
+    durations = [FRAME] * len(others) + [LAST_FRAME]
+    options = {"append_images": others, "duration": durations, "loop": 0, "optimize": True}
     first.save(DOCS / "forming.gif", save_all=True, **options)
     (DOCS / "notebooks").mkdir(exist_ok=True)
-    for name, number in SHOWN.items():
-        picture = pictures_of(DOCS.parent / "notebooks" / f"{name}.ipynb")[number]
-        small = ImageOps.pad(picture, SMALL, Image.Resampling.LANCZOS, color="white")
+    for name, number in THUMBNAILS.items():
+        image = stored_images(DOCS.parent / "notebooks" / f"{name}.ipynb")[number]
+        small = ImageOps.pad(image, THUMBNAIL_SIZE, Image.Resampling.LANCZOS, color="white")
         small.save(DOCS / "notebooks" / f"{name}.jpg", quality=90)
 
 
