@@ -226,7 +226,7 @@ def unguarded_calls(node):
 
 
 def test_a_package_that_may_be_missing_stops_no_notebook(notebook):
-    of_openvino = {"helpers.use_openvino", "nothing_lost", "start_genai"}
+    of_openvino = {"use_openvino", "fast.use_openvino", "nothing_lost"}
     for cell in code_cells(notebook):
         assert not of_openvino & set(unguarded_calls(ast.parse(cell.source))), cell.source
 

@@ -1,78 +1,100 @@
-"""Weights with which a few steps are enough, merged into a pipeline's own."""
+"""Merge LoRA weights of consistency distillation into a pipeline, so that few steps are enough."""
 
 from __future__ import annotations
 
 import inspect
-import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.hub import find_weights
+from labs.fast.torchao import forget_old_torchao
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers import StableDiffusionPipeline
+
+FILE = "pytorch_lora_weights.safetensors"  # as Diffusers and PEFT name it
 
 
-def use_few_steps(pipeline: DiffusionPipeline, lora: str | Path) -> DiffusionPipeline:
-    """Add weights of consistency distillation, so that one to eight steps are enough.
+def use_few_steps(pipeline: StableDiffusionPipeline, lora: str | Path) -> StableDiffusionPipeline:
+    """Merge distilled LoRA weights into the UNet and take `LCMScheduler`, for 1 to 8 steps.
 
-    Draw with `guidance_scale=1` from then on: the weights hold the guidance.
+    In Diffusers these are `load_lora_weights`, `fuse_lora`, `unload_lora_weights` and
+    `LCMScheduler.from_config`. Here weights that do not fit are refused, where Diffusers only logs
+    a warning, and the same weights are merged once, even if this is called again. Generate with
+    `guidance_scale=1`: the weights were distilled with guidance.
 
     Args:
-        pipeline: changed in place, and only if all goes well: the UNet by the LoRA weights, which
-            are merged into its own once, beside others that it has, and the scheduler, which
-            becomes `LCMScheduler`.
-        lora: what `MODELS[name].few_steps` says, an id on the Hub, a local folder or a file.
+        pipeline: changed in place, unless this fails. It must have no other LoRA weights yet.
+        lora: `MODELS[name].few_steps`, a repository on the Hub, a folder or a safetensors file.
 
     Returns:
         The same pipeline.
 
     Raises:
-        ValueError: the weights are unknown, only in pickle files, or made for another model.
-        ConnectionError: the Hub is out of reach.
+        ValueError: the pipeline has no UNet or has other LoRA weights, or the weights are unknown,
+            only in pickle files, or made for something else than this UNet.
+        FileNotFoundError: there is no such folder or file.
+        ConnectionError: the Hub cannot be reached.
 
-    Source: Luo et al. 2023, arXiv:2311.05556; diffusers, `load_lora_into_unet`.
-
-    Example:
-        >>> from helpers import load_pipeline
-        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
-        >>> pipeline = use_few_steps(pipeline, "tiny-portraits-lcm")
-        >>> pipeline("a knight", num_inference_steps=4, guidance_scale=1).images[0].size
-        (128, 128)
+    Source: Luo et al. 2023, arXiv:2311.05556.
     """
     from diffusers import LCMScheduler
 
-    name = re.sub(r"\W", "_", Path(lora).stem)  # a name of an adapter has no dots
-    if name not in getattr(pipeline.unet, "peft_config", {}):
-        _merge(pipeline, find_weights(lora, "use_few_steps(pipeline, 'tiny-portraits-lcm')"), name)
-    known = inspect.signature(LCMScheduler.__init__).parameters
-    config = {key: value for key, value in pipeline.scheduler.config.items() if key in known}
+    unet = getattr(pipeline, "unet", None)
+    if unet is None or not hasattr(pipeline, "load_lora_into_unet"):
+        raise ValueError(
+            f"{type(pipeline).__name__} has no UNet that takes LoRA weights, as Stable Diffusion "
+            "1.x, 2.x and XL have: load a checkpoint that is distilled as a whole instead."
+        )
+    file = _file_in(find_weights(lora))
+    merged = vars(unet).get("few_steps")  # a merge outlasts unload_lora_weights
+    if merged is None:
+        _merge(pipeline, file)
+        unet.few_steps = file.resolve()
+    elif merged != file.resolve():
+        raise ValueError(
+            f"{merged} is already merged into this UNet: load the pipeline again for {file}."
+        )
+    settings = inspect.signature(LCMScheduler.__init__).parameters
+    config = {name: value for name, value in pipeline.scheduler.config.items() if name in settings}
     pipeline.scheduler = LCMScheduler.from_config(config)
     return pipeline
 
 
-def _merge(pipeline: DiffusionPipeline, weights: Path, name: str) -> None:
-    """Merge LoRA weights into the UNet's, beside those that it has; or leave all as it was."""
-    before = list(getattr(pipeline.unet, "peft_config", ()))
-    options = {"weight_name": weights.name} if weights.is_file() else {}
-    folder = weights.parent if weights.is_file() else weights
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PEFT warns of a second set of weights: it is meant
-        try:
-            state, alphas = pipeline.lora_state_dict(
-                folder, unet_config=pipeline.unet.config, **options
-            )
-            pipeline.load_lora_into_unet(state, alphas, unet=pipeline.unet, adapter_name=name)
-            pipeline.unet.set_adapters([*before, name])
-            pipeline.fuse_lora(components=["unet"], adapter_names=[*before, name])
-        except (RuntimeError, ValueError) as error:
-            if before:
-                pipeline.unet.delete_adapters(name)
-                pipeline.unet.set_adapters(before)
-            else:
-                pipeline.unload_lora_weights()
-            raise ValueError(
-                f"The weights of {weights.stem!r} do not fit this UNet: use those that were made "
-                "for the same model."
-            ) from error
+def _file_in(path: Path) -> Path:
+    """The one file that holds the weights."""
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    if len(files) > 1 and (path / FILE) in files:
+        files = [path / FILE]
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise ValueError(f"{path} holds {names}: give the path of one of them.")
+    return files[0]
+
+
+def _merge(pipeline: StableDiffusionPipeline, file: Path) -> None:
+    """Add a file's LoRA weights to the UNet's own, or leave the pipeline as it was."""
+    forget_old_torchao()
+    if adapters := pipeline.get_list_adapters():
+        raise ValueError(
+            f"The pipeline already has LoRA weights ({adapters}): call use_few_steps first, then "
+            "load_lora_weights."
+        )
+    unet = pipeline.unet
+    try:
+        state, alphas = pipeline.lora_state_dict(
+            file.parent, weight_name=file.name, unet_config=unet.config, local_files_only=True
+        )
+        if not state or not all(key.startswith("unet.") and "lora" in key for key in state):
+            raise ValueError("It holds something else than LoRA weights of a UNet.")
+        pipeline.load_lora_into_unet(state, alphas, unet=unet)
+        if sum("lora_" in name for name, _ in unet.named_parameters()) != len(state):
+            raise ValueError("It holds weights of layers that this UNet does not have.")
+        pipeline.fuse_lora(components=["unet"])
+    except Exception as error:  # of many kinds: Diffusers guesses the format from the keys
+        raise ValueError(
+            f"The weights in {file} are not LoRA weights for this UNet: use weights that were "
+            "distilled from the same model."
+        ) from error
+    finally:
+        pipeline.unload_lora_weights()  # merged, if all went well

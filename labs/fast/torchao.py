@@ -1,4 +1,4 @@
-"""Let PEFT do without a torchao that is too old for it, as if it were not installed."""
+"""Let PEFT load LoRA weights beside a torchao that is too old for it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import importlib.metadata
 
 
 def forget_old_torchao() -> None:
-    """Keep PEFT from stopping at an old torchao, such as Colab's, which nothing here asks for.
+    """Let PEFT ignore an old torchao, such as Colab's, which is not needed here.
 
-    Source: peft, `is_torchao_available`, which raises where it could say no.
-
-    Example:
-        >>> forget_old_torchao()
+    Source: peft, `is_torchao_available`, which raises ImportError where it could return False.
     """
     try:
         importlib.metadata.version("torchao")
     except importlib.metadata.PackageNotFoundError:
-        return  # the usual case: PEFT, which takes its time, need not be imported
+        return  # the usual case
     from peft import import_utils
     from peft.tuners.lora import torchao
     from peft.utils import quantization_utils

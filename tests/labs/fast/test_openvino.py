@@ -1,25 +1,48 @@
-"""OpenVINO in the pipeline's place: the same pictures, and a way back."""
+"""OpenVINO in PyTorch's place: the same images, and no image from a network that has changed."""
 
+import copy
 import os
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.configuration_utils import FrozenDict
+from peft import LoraConfig
 
 from helpers import image_distance, load_pipeline, make_generators
-from labs.fast import use_few_steps, use_openvino
+from labs.fast import use_openvino
+from labs.fast.openvino import SHAPES
 
 PROMPT = "portrait photo of a old warrior chief"
 
 
 @pytest.fixture(scope="module")
+def reference():
+    """A pipeline with LoRA weights, in PyTorch."""
+    return load_with_lora()
+
+
+@pytest.fixture(scope="module")
 def converted():
-    return use_openvino(load_pipeline("tiny-portraits", device="cpu", dtype="float32"))
+    """The same pipeline, converted. Tests put back what they change."""
+    return use_openvino(load_with_lora())
 
 
-def draw(pipeline, count=1, **options):
+def load_with_lora(dtype="float32"):
+    pipeline = load_pipeline("tiny-portraits", device="cpu", dtype=dtype)
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    pipeline.unet.add_adapter(config, adapter_name="style")
+    return pipeline
+
+
+def generate(pipeline, count=1, **options):
     inputs = {"generator": make_generators(range(count)), "num_inference_steps": 3, **options}
     return pipeline([PROMPT] * count, **inputs).images
 
@@ -29,57 +52,189 @@ def draw(pipeline, count=1, **options):
     [(1, {}), (3, {}), (1, {"guidance_scale": 1}), (1, {"height": 192, "width": 64})],
     ids=["one", "batch", "without guidance", "other size"],
 )
-def test_the_pictures_stay_the_same(converted, pipeline, count, options):
-    ours, theirs = (draw(each, count, **options) for each in (converted, pipeline))
+def test_the_images_stay_the_same(converted, reference, count, options):
+    ours, theirs = (generate(each, count, **options) for each in (converted, reference))
     assert len(ours) == count
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.size == other.size
         assert image_distance(mine, other) < 0.2
 
 
-def test_the_networks_of_pytorch_are_no_longer_asked(converted, monkeypatch):
+def test_pytorch_no_longer_runs_until_forward_is_deleted(converted, monkeypatch):
     def refuse(*inputs, **options):
-        raise AssertionError("PyTorch was asked")
+        raise AssertionError("PyTorch runs")
 
-    for part in (converted.unet, converted.vae.decoder):
-        monkeypatch.setattr(type(part), "forward", refuse)
-    draw(converted)
+    for network in (converted.unet, converted.vae.decoder):
+        monkeypatch.setattr(type(network), "forward", refuse)
+    generate(converted)
     monkeypatch.delattr(converted.unet, "forward")
-    with pytest.raises(AssertionError, match="PyTorch was asked"):
-        draw(converted)
+    with pytest.raises(AssertionError, match="PyTorch runs"):
+        generate(converted)
 
 
-def test_with_other_weights_it_has_to_be_converted_again():
-    pipeline = use_openvino(load_pipeline("tiny-portraits", device="cpu", dtype="float32"))
-    before = draw(pipeline)[0]
-    use_few_steps(pipeline, "tiny-portraits-lcm")
-    with pytest.raises(ValueError, match="changed since they were converted: call use_openvino"):
-        draw(pipeline, guidance_scale=1)
-    use_openvino(pipeline)
-    assert image_distance(draw(pipeline, guidance_scale=1)[0], before) > 10
+def test_a_copy_runs_in_pytorch_until_it_is_converted(converted):
+    before = generate(converted)[0]
+    duplicate = copy.deepcopy(converted)
+    duplicate.unet.conv_in.weight.data.mul_(1.1)
+    changed = generate(duplicate)[0]
+    assert image_distance(changed, before) > 1
+    use_openvino(duplicate)
+    assert image_distance(generate(duplicate)[0], changed) < 0.2
+    assert image_distance(generate(converted)[0], before) == 0
 
 
-@pytest.mark.skipif(
-    "ONEDNN_MAX_CPU_ISA" in os.environ,
-    reason="OpenVINO asks the processor for bfloat16, its kernels ask this variable: they disagree",
+def test_threads_share_a_converted_unet(converted):
+    expected = generate(converted, output_type="latent")
+    results = []
+
+    def run():
+        scheduler = copy.deepcopy(converted.scheduler)  # it counts the steps of one image
+        parts = converted.components | {"scheduler": scheduler}
+        pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
+        pipeline.set_progress_bar_config(disable=True)
+        results.extend(generate(pipeline, output_type="latent") for _ in range(2))
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 6
+    assert all(torch.equal(latents, expected) for latents in results)
+
+
+def test_few_compiled_models_are_kept(converted):
+    forward = converted.vae.decoder.forward
+    channels = converted.vae.config.latent_channels
+    for width in range(8, 8 + SHAPES + 2):
+        forward(torch.zeros(1, channels, 8, width))
+    assert forward._compile.cache_info().currsize == SHAPES
+
+
+# A network that changes after its conversion
+
+
+@contextmanager
+def multiplied_data(pipeline):
+    weight = pipeline.unet.conv_in.weight.data  # PyTorch does not count what is written to it
+    before = weight.clone()
+    weight.mul_(1.1)
+    yield
+    weight.copy_(before)
+
+
+@contextmanager
+def other_weights(pipeline):
+    before = copy.deepcopy(pipeline.vae.state_dict())
+    pipeline.vae.load_state_dict({name: 1.01 * tensor for name, tensor in before.items()})
+    yield
+    pipeline.vae.load_state_dict(before)
+
+
+@contextmanager
+def other_lora_scale(pipeline):
+    pipeline.set_adapters("style", 0.3)
+    yield
+    pipeline.set_adapters("style", 1.0)
+
+
+@contextmanager
+def disabled_lora(pipeline):
+    pipeline.disable_lora()
+    yield
+    pipeline.enable_lora()
+
+
+@contextmanager
+def hook(pipeline):
+    handle = pipeline.unet.mid_block.register_forward_hook(lambda *inputs: inputs[-1] * 0.5)
+    yield
+    handle.remove()
+
+
+@contextmanager
+def freeu(pipeline):
+    pipeline.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4)
+    yield
+    pipeline.disable_freeu()
+
+
+CHANGES = [multiplied_data, other_weights, other_lora_scale, disabled_lora, hook, freeu]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_image_from_a_network_that_has_changed(converted, change):
+    before = generate(converted)[0]
+    with change(converted), pytest.raises(ValueError, match="has changed since .* use_openvino"):
+        generate(converted)
+    assert image_distance(generate(converted)[0], before) == 0
+
+
+def test_a_change_is_seen_without_decoding(converted):
+    with multiplied_data(converted), pytest.raises(ValueError, match="has changed"):
+        generate(converted, output_type="latent")
+
+
+# What is refused
+
+
+@contextmanager
+def compiled(pipeline):
+    network = pipeline.unet
+    pipeline.unet = torch.compile(network, backend="eager")
+    yield
+    pipeline.unet = network
+
+
+@contextmanager
+def compiled_block(pipeline):
+    pipeline.unet.mid_block.compile(backend="eager")
+    yield
+    pipeline.unet.mid_block._compiled_call_impl = None
+
+
+@contextmanager
+def wrapped_forward(pipeline):
+    block = pipeline.unet.mid_block
+    block.forward = partial(block.forward)
+    yield
+    del block.forward
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (freeu, "FreeU"),
+        (hook, "a forward hook"),
+        (compiled, "torch.compile"),
+        (compiled_block, "torch.compile"),
+        (wrapped_forward, "another forward"),
+    ],
 )
-def test_half_precision_stays_half_precision():
-    pipeline = use_openvino(load_pipeline("tiny-portraits", device="cpu", dtype="bfloat16"))
-    latents = draw(pipeline, output_type="latent")
-    assert latents.dtype is torch.bfloat16
-    exact = draw(load_pipeline("tiny-portraits", device="cpu", dtype="float32"))[0]
-    assert image_distance(draw(pipeline)[0], exact) < 10
+def test_what_cannot_be_converted_is_named(pipeline, change, name):
+    with change(pipeline), pytest.raises(ValueError, match=f"has {name}.*: remove that"):
+        use_openvino(pipeline)
+    assert "forward" not in vars(pipeline.vae.decoder)
 
 
-def test_what_it_was_converted_without_is_refused(converted):
+def test_inputs_it_was_converted_without_are_refused(converted):
     with pytest.raises(ValueError, match="converted without cross_attention_kwargs"):
-        draw(converted, cross_attention_kwargs={"scale": 0.5})
+        generate(converted, cross_attention_kwargs={"scale": 0.5})
 
 
 def test_another_device_is_refused():
-    pipeline = load_pipeline("tiny-portraits", device="cpu")
+    pipeline = load_with_lora()
     pipeline.unet.to("meta")
-    with pytest.raises(ValueError, match="on 'meta': make another with load_pipeline"):
+    with pytest.raises(ValueError, match="on 'meta': load another with load_pipeline"):
+        use_openvino(pipeline)
+
+
+def test_another_architecture_is_refused(pipeline, monkeypatch):
+    with pytest.raises(ValueError, match="SimpleNamespace is not a Stable Diffusion 1.x"):
+        use_openvino(SimpleNamespace(transformer=torch.nn.Linear(1, 1), vae=None))
+    config = FrozenDict({**pipeline.unet.config, "addition_embed_type": "text_time"})  # as XL has
+    monkeypatch.setattr(pipeline.unet, "_internal_dict", config)
+    with pytest.raises(ValueError, match="StableDiffusionPipeline is not a Stable Diffusion 1.x"):
         use_openvino(pipeline)
 
 
@@ -90,49 +245,24 @@ def test_without_openvino_it_says_what_to_install(pipeline, monkeypatch):
     assert "forward" not in vars(pipeline.unet)
 
 
+@pytest.mark.skipif(
+    "ONEDNN_MAX_CPU_ISA" in os.environ,
+    reason="OpenVINO asks the processor for bfloat16, its kernels ask this variable: they disagree",
+)
+def test_half_precision_stays_half_precision(reference):
+    half = use_openvino(load_with_lora("bfloat16"))
+    assert generate(half, output_type="latent").dtype is torch.bfloat16
+    assert image_distance(generate(half)[0], generate(reference)[0]) < 10
+
+
 def test_no_usage_data_is_collected(tmp_path):
     """OpenVINO leaves a folder in the home, unless in CI, before it sends any."""
     home = {name: str(tmp_path) for name in ("HOME", "USERPROFILE")}
     environment = {key: value for key, value in os.environ.items() if key != "CI"} | home
     code = (
-        "from helpers import load_pipeline, use_openvino\n"
-        "use_openvino(load_pipeline('tiny-portraits', device='cpu'))"
+        "import torch\n"
+        "from labs.fast.openvino import Converted\n"
+        "Converted(torch.nn.Linear(2, 2), torch.zeros(1, 2))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
     assert not (tmp_path / "intel").exists()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda pipeline: pipeline.unet.load_state_dict(pipeline.unet.state_dict()),
-        lambda pipeline: pipeline.vae.load_state_dict(pipeline.vae.state_dict()),
-    ],
-    ids=["UNet", "autoencoder"],
-)
-def test_weights_that_changed_later_are_not_drawn_with_silently(change):
-    pipeline = use_openvino(load_pipeline("tiny-portraits", device="cpu"))
-    change(pipeline)
-    with pytest.raises(ValueError, match="changed since they were converted: call use_openvino"):
-        pipeline("a knight", num_inference_steps=1)
-
-
-def test_weights_that_changed_between_two_pictures_are_seen_before_the_second():
-    pipeline = use_openvino(load_pipeline("tiny-portraits", device="cpu"))
-    draw(pipeline)
-    pipeline.unet.load_state_dict(pipeline.unet.state_dict())
-    with pytest.raises(ValueError, match="changed since they were converted"):
-        draw(pipeline, output_type="latent")  # which the decoder, that looks too, is not asked for
-
-
-def test_what_is_no_stable_diffusion_1_is_refused():
-    other = SimpleNamespace(transformer=torch.nn.Linear(1, 1), vae=None)
-    with pytest.raises(ValueError, match="SimpleNamespace is no Stable Diffusion 1.x"):
-        use_openvino(other)
-
-
-def test_a_unet_that_asks_for_more_is_refused():
-    xl = load_pipeline("tiny-portraits", device="cpu")
-    xl.unet.register_to_config(addition_embed_type="text_time")
-    with pytest.raises(ValueError, match="StableDiffusionPipeline is no Stable Diffusion 1.x"):
-        use_openvino(xl)
