@@ -1,13 +1,15 @@
-"""Do with tensors that have a shape and no contents what a pipeline does in one step."""
+"""Run the components of a pipeline on the meta device: tensors with a shape and no contents."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from helpers.loading import DTYPES, PIPELINES, empty_pipeline, quiet_libraries
 from helpers.memory import modules_of
@@ -16,7 +18,7 @@ from helpers.models import MODELS, MODELS_FOLDER
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-# The parts of a run, one after the other, and the network that is at work in each.
+# The components of a run in their order, and the name of each one's network in the pipeline.
 COMPONENTS = {
     "text encoder": "text_encoder",
     "text encoder 2": "text_encoder_2",
@@ -24,10 +26,9 @@ COMPONENTS = {
     "VAE decode": "vae",
     "safety check": "safety_checker",
 }
-
 ATTENTION = ("sdpa", "classic", "sliced")
 
-Range = tuple[float, float, float]  # of a forecast: the least, the likeliest, the most
+Range = tuple[float, float, float]  # of a forecast: least, likely, most
 
 
 def build_without_weights(model: str | Path, dtype: str | torch.dtype) -> DiffusionPipeline:
@@ -38,125 +39,154 @@ def build_without_weights(model: str | Path, dtype: str | torch.dtype) -> Diffus
         dtype: "float32", "bfloat16" or "float16".
 
     Raises:
-        ValueError: the model is none of these, or the dtype is another.
-
-    Example:
-        >>> build_without_weights("sdxl-shape", "float16").unet.device
-        device(type='meta')
+        ValueError: the model or the dtype is not supported.
     """
     quiet_libraries()
-    name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise ValueError(f"{dtype!r} is not a dtype to forecast: use {', '.join(DTYPES)}.")
+    name = dtype_name(dtype)
     known = MODELS.get(str(model))
-    folder = MODELS_FOLDER / (known.shape or known.id) if known else Path(model)
+    folder = MODELS_FOLDER / (known.shape or known.id) if known else Path(str(model))
     index = folder / "model_index.json"
-    described = index.is_file() and json.loads(index.read_text(encoding="utf-8"))
-    if not described or described["_class_name"] not in PIPELINES:
+    config = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
+    if config.get("_class_name") not in PIPELINES:
         raise ValueError(
             f"There is no Stable Diffusion 1.x or XL under {str(model)!r}: give a name of MODELS "
-            f"({', '.join(MODELS)}) or a folder that holds one."
+            f"({', '.join(MODELS)}) or a folder with its configs."
         )
-    checked = known.safety_checker if known else (described.get("safety_checker") or [None])[0]
-    pipeline = empty_pipeline(folder, DTYPES[name], safety_checker=bool(checked))
+    listed = (config.get("safety_checker") or [None])[0] is not None
+    has_checker = known.safety_checker if known else listed
+    pipeline = empty_pipeline(folder, DTYPES[name], safety_checker=has_checker)
     for module in modules_of(pipeline).values():
-        module.to("meta")
+        module.to("meta")  # buffers too
     return pipeline
 
 
-def size_of(pipeline: DiffusionPipeline, height: int | None, width: int | None) -> tuple[int, int]:
-    """The height and width to draw in, in pixels: the model's own where none is given.
-
-    Raises:
-        ValueError: a size is no multiple of 8, or below 8.
-    """
-    own = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    sizes = {"height": own if height is None else height, "width": own if width is None else width}
-    for name, size in sizes.items():
-        if size < 8 or size % 8:
-            raise ValueError(f"A {name} of {size} cannot be drawn: use a multiple of 8, as 512 is.")
-    return sizes["height"], sizes["width"]
+def dtype_name(dtype: str | torch.dtype) -> str:
+    """Return "float32", "bfloat16" or "float16"; raise ValueError for any other dtype."""
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise ValueError(f"{dtype!r} cannot be forecast: use {', '.join(DTYPES)}.")
+    return name
 
 
-def check_batch(batch_size: int) -> None:
-    """Refuse a batch without an image."""
-    if batch_size < 1:
-        raise ValueError(f"A batch of {batch_size} draws nothing: use a batch_size of at least 1.")
+def image_size(
+    pipeline: DiffusionPipeline, height: int | None, width: int | None
+) -> tuple[int, int]:
+    """Return height and width in pixels, the model's default where None is given."""
+    default = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    return height or default, width or default
+
+
+def check_size(height: object, width: object) -> None:
+    """Raise ValueError unless height and width are None or a positive multiple of 8."""
+    for name, size in (("height", height), ("width", width)):
+        if size is not None:
+            check_count(name, size, 8)
+
+
+def check_count(name: str, value: object, multiple: int = 1) -> int:
+    """Return a positive multiple as an int; raise ValueError if the value is anything else."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1 or value % multiple:
+        wanted = f"a multiple of {multiple}" if multiple > 1 else "a whole number"
+        raise ValueError(f"{name} is {value!r}: use {wanted}, at least {multiple}.")
+    return int(value)
 
 
 def set_attention(pipeline: DiffusionPipeline, attention: str) -> None:
-    """Make the pipeline's own call for a kind of attention.
+    """Select the UNet's attention by the pipeline's own call.
 
     Raises:
         ValueError: it is none of `ATTENTION`.
     """
     if attention not in ATTENTION:
-        raise ValueError(
-            f"{attention!r} is no kind of attention: use one of {', '.join(map(repr, ATTENTION))}."
-        )
+        raise ValueError(f"attention is {attention!r}: use one of {', '.join(ATTENTION)}.")
     if attention == "classic":
         pipeline.unet.set_default_attn_processor()
     elif attention == "sliced":
         pipeline.enable_attention_slicing()
 
 
-def one_step(
+def component_calls(
     pipeline: DiffusionPipeline, batch_size: int, height: int, width: int
-) -> Iterator[None]:
-    """Do with meta tensors what the pipeline does in one step, stopping after each component."""
-    unet, vae = pipeline.unet, pipeline.vae
-    conditions: dict[str, Any] = {}
-    embeddings = yield from _encode(pipeline, batch_size, conditions)
+) -> dict[str, Callable[[], object]]:
+    """Return a call for each component of the pipeline: what it does in a run, on meta tensors.
+
+    A text encoder encodes one prompt per image. A UNet step denoises each image twice, for
+    classifier-free guidance.
+    """
+    unet, vae, encoder = pipeline.unet, pipeline.vae, pipeline.text_encoder
+    checker = getattr(pipeline, "safety_checker", None)
+    second_encoder = getattr(pipeline, "text_encoder_2", None)
+
+    def empty(*shape: int, dtype: torch.dtype = unet.dtype) -> torch.Tensor:
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    words = encoder.config.max_position_embeddings
+    tokens = empty(batch_size, words, dtype=torch.long)
     scale = pipeline.vae_scale_factor
-    shape = (batch_size, unet.config.in_channels, height // scale, width // scale)
-    latents = torch.empty(shape, dtype=unet.dtype, device="meta")
-    past = [torch.empty_like(latents) for _ in range(4)]  # what PNDM remembers
-    twice = torch.cat([latents] * 2)  # for guidance: without the prompt and with it
-    step = torch.empty((), device="meta")
-    noise = unet(twice, step, encoder_hidden_states=embeddings, return_dict=False, **conditions)[0]
-    without, with_prompt = noise.chunk(2)
-    guided = without + 7.5 * (with_prompt - without)
-    yield
-    if conditions and vae.config.force_upcast and vae.dtype is torch.float16:
-        # As diffusers does: Stable Diffusion XL's overflows float16.
-        torch.nn.Module.to(vae, torch.float32)
-    images = _decode(vae, latents.to(vae.dtype) / vae.config.scaling_factor)
-    if getattr(pipeline, "safety_checker", None) is not None:
-        yield
-        side = pipeline.safety_checker.config.vision_config.image_size
-        small = torch.empty((batch_size, 3, side, side), dtype=unet.dtype, device="meta")
-        pipeline.safety_checker.visual_projection(pipeline.safety_checker.vision_model(small)[1])
-    images = pipeline.image_processor.postprocess(images, output_type="pt")
-    del past, guided
-    yield
+    latents = empty(batch_size, unet.config.in_channels, height // scale, width // scale)
+    embeddings = empty(2 * batch_size, words, unet.config.cross_attention_dim)
+    conditions: dict[str, Any] = {}
+    if second_encoder is not None:
+        pooled = empty(2 * batch_size, second_encoder.config.projection_dim)
+        sizes = empty(2 * batch_size, 6)  # of the image, and how it was cropped
+        conditions["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": sizes}
 
+    def denoise() -> torch.Tensor:
+        samples = torch.cat([latents] * 2)
+        noise = unet(
+            samples, empty(), encoder_hidden_states=embeddings, return_dict=False, **conditions
+        )[0]
+        unconditional, conditional = noise.chunk(2)
+        return unconditional + 7.5 * (conditional - unconditional)
 
-def _encode(
-    pipeline: Any, batch_size: int, conditions: dict[str, Any]
-) -> Generator[None, None, Any]:
-    """Encode the prompts, stopping after each text encoder; return what the UNet is given."""
-    words = pipeline.text_encoder.config.max_position_embeddings
-    tokens = torch.empty(batch_size, words, dtype=torch.long, device="meta")
-    if getattr(pipeline, "text_encoder_2", None) is None:
-        prompt = pipeline.text_encoder(tokens)[0]
-    else:
-        first = pipeline.text_encoder(tokens, output_hidden_states=True).hidden_states[-2]
-        yield
-        second = pipeline.text_encoder_2(tokens, output_hidden_states=True)
-        prompt = torch.cat([first, second.hidden_states[-2]], dim=-1)
-        sizes = prompt.new_empty(2 * batch_size, 6)  # of the picture, and what was cut off it
-        added = {"text_embeds": torch.cat([second.text_embeds] * 2), "time_ids": sizes}
-        conditions["added_cond_kwargs"] = added
-    negative = torch.empty_like(prompt)  # made in the same way
-    embeddings = torch.cat([negative, prompt])
-    yield
-    return embeddings
+    def decode() -> Any:
+        if conditions and vae.config.force_upcast and vae.dtype is torch.float16:
+            torch.nn.Module.to(vae, torch.float32)  # as Diffusers does: SDXL's overflows float16
+        images = _decode(vae, latents.to(vae.dtype) / vae.config.scaling_factor)
+        return pipeline.image_processor.postprocess(images, output_type="pt")
+
+    def check() -> torch.Tensor:
+        side = checker.config.vision_config.image_size
+        return checker.visual_projection(checker.vision_model(empty(batch_size, 3, side, side))[1])
+
+    calls: dict[str, Callable[[], object]] = {
+        "text encoder": lambda: encoder(tokens, output_hidden_states=second_encoder is not None),
+        "text encoder 2": lambda: second_encoder(tokens, output_hidden_states=True),
+        "UNet step": denoise,
+        "VAE decode": decode,
+        "safety check": check,
+    }
+    present = modules_of(pipeline)
+    return {name: call for name, call in calls.items() if COMPONENTS[name] in present}
 
 
 def _decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Decode as `vae.decode` does; of many slices, which are all alike, run the first and last."""
+    """Decode as `vae.decode` does; of the equal slices of a batch, run the first and the last."""
     if not vae.use_slicing or len(latents) < 3:
         return vae.decode(latents, return_dict=False)[0]
     first = _decode(vae, latents[:1])
     between = [torch.empty_like(first) for _ in latents[1:-1]]
     return torch.cat([first, *between, _decode(vae, latents[-1:])])
+
+
+class FusedAttention(TorchFunctionMode):
+    """Replace `scaled_dot_product_attention` by an operation that allocates only its result.
+
+    A GPU's fused kernel does so; on the meta device PyTorch would allocate all scores.
+
+    Args:
+        on_call: called with the query and the key of each attention.
+    """
+
+    def __init__(self, on_call: Callable[..., object] | None = None) -> None:
+        super().__init__()
+        self._on_call = on_call
+
+    def __torch_function__(
+        self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            if self._on_call is not None:
+                self._on_call(args[0], args[1])
+            return torch.empty_like(args[0])
+        return func(*args, **(kwargs or {}))

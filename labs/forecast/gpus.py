@@ -1,9 +1,8 @@
-"""The cards that people run or rent: what their data sheets say, and what that is worth here."""
+"""The cards that people run or rent, as their data sheets describe them."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -14,16 +13,11 @@ DATA = Path(__file__).parent / "data"
 
 
 class Architecture(NamedTuple):
-    """Floating-point operations that one multiprocessor does in one clock tick.
-
-    Example:
-        >>> ARCHITECTURES["Turing"].tensor // ARCHITECTURES["Turing"].float32
-        8
-    """
+    """Floating-point operations of one multiprocessor in one clock tick."""
 
     float32: int
-    tensor: int = 0  # float16 in tensor cores; 0 where there are none
-    bfloat16: bool = False  # whether these take it, and float32 rounded to 19 bits at half the rate
+    tensor: int = 0  # float16 in tensor cores; 0 without these
+    bfloat16: bool = False  # whether tensor cores take bfloat16, and TF32 at half the rate
 
 
 # Source: NVIDIA's architecture whitepapers, dense figures.
@@ -43,7 +37,7 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class Card:
-    """One row of `CARDS`: a GPU as its data sheet describes it.
+    """A row of `CARDS`: a GPU as its data sheet describes it.
 
     Example:
         >>> card = CARDS["RTX 3090"]
@@ -51,107 +45,94 @@ class Card:
         '142 TFLOPS, 23.7 GiB'
     """
 
-    name: str  # as PyTorch gives it, without the maker's name
+    name: str  # as PyTorch reports it, without the maker's name
     architecture: str
     year: int
     process_nm: int
     multiprocessors: int
     boost_mhz: int
-    halved: bool  # tensor cores sum float32 at half their rate, as GeForce cards do
+    halved: bool  # tensor cores accumulate in float32 at half their rate, as on GeForce cards
     bandwidth_gbs: int
     watts: float
-    memory_gib: float  # what PyTorch finds of the memory on the box
-    memory_seen: bool  # read in a message of PyTorch, or else estimated
+    memory_gib: float  # what PyTorch reports of the memory
+    memory_seen: bool  # read in a message of PyTorch; otherwise estimated
     source: str
     also: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def family(self) -> str:
-        """The generation: what is tested with cards of the others alone."""
+        """The generation, such as "Ampere"."""
         return self.architecture.split()[0]
 
     @property
     def bfloat16(self) -> bool:
-        """Whether it computes in bfloat16, rather than emulate it at a crawl."""
+        """Whether the card computes in bfloat16, instead of emulating it slowly."""
         return ARCHITECTURES[self.architecture].bfloat16
 
     @property
     def tensor_cores(self) -> bool:
-        """Whether it has tensor cores."""
+        """Whether the card has tensor cores."""
         return ARCHITECTURES[self.architecture].tensor > 0
 
     def attention_in_memory(self, attention: str) -> str:
-        """The kind of attention to forecast memory by: older cards seem to keep all scores."""
+        """Return the attention to forecast memory by: older cards seem to keep all scores."""
         return "classic" if attention == "sdpa" and not self.tensor_cores else attention
 
     @property
     def memory(self) -> float:
-        """The bytes of memory that PyTorch finds."""
+        """The bytes of memory that PyTorch reports."""
         return self.memory_gib * 2**30
 
     @property
     def bandwidth(self) -> float:
-        """The bytes that pass between the chip and its memory in a second, at most."""
+        """Bytes per second between the chip and its memory, at most."""
         return self.bandwidth_gbs * 1e9
 
     def peak(self, unit: str) -> float:
-        """The operations a second, at the boost clock, of "float32" or "tensor" units."""
+        """Return operations per second at the boost clock, of "float32" or "tensor" units."""
         per_tick = getattr(ARCHITECTURES[self.architecture], unit)
         return float(per_tick) * self.multiprocessors * self.boost_mhz * 1e6
 
 
-def find_card(name: str, cards: Mapping[str, Card] | None = None) -> Card:
+def find_card(name: str) -> Card:
     """Find a card by its name, as PyTorch or as people write it.
 
     Args:
         name: such as "T4", "RTX 4090", "a100", or what `torch.cuda.get_device_name()` returns.
-        cards: where to look, `CARDS` if not given.
 
     Raises:
-        ValueError: there is no such card; the nearest names are given.
+        ValueError: there is no such card; the message names the nearest.
 
     Example:
         >>> find_card("NVIDIA GeForce RTX 4090").year, find_card("a100").name
         (2022, 'A100-SXM4-40GB')
     """
-    cards = CARDS if cards is None else cards
-    known = {_plain(one): card for card in cards.values() for one in (card.name, *card.also)}
-    if (found := known.get(_plain(name))) is None:
+    by_name = {_plain(alias): card for card in CARDS.values() for alias in (card.name, *card.also)}
+    if (card := by_name.get(_plain(str(name)))) is None:
         raise ValueError(
-            f"There is no {name!r} in the table of GPUs. {nearest(name, cards)} To forecast your "
-            "own, let it be measured: measure_machine(). To add a card: its row of gpus.csv."
+            f"There is no {name!r} in the table of GPUs. {nearest(str(name), CARDS)} To forecast "
+            "your own machine, use measure_machine(). To add a card, add its row to gpus.csv."
         )
-    return found
+    return card
 
 
 def _plain(name: str) -> str:
-    """A name in small letters, without the maker's and the line's, dashes or spaces."""
+    """Return a name in small letters, without the maker, the product line, dashes or spaces."""
     words = name.lower().replace("-", " ").split()
     return "".join(word for word in words if word not in {"nvidia", "geforce", "tesla", "gpu"})
 
 
 def _read_cards() -> dict[str, Card]:
+    numbers = {"year": int, "process_nm": int, "multiprocessors": int, "boost_mhz": int}
+    numbers |= {"bandwidth_gbs": int, "watts": float, "memory_gib": float}
+    cards = {}
     with (DATA / "gpus.csv").open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    cards = (
-        Card(
-            name=row["name"],
-            architecture=row["architecture"],
-            year=int(row["year"]),
-            process_nm=int(row["process_nm"]),
-            multiprocessors=int(row["multiprocessors"]),
-            boost_mhz=int(row["boost_mhz"]),
-            halved=row["halved"] == "yes",
-            bandwidth_gbs=int(row["bandwidth_gbs"]),
-            watts=float(row["watts"]),
-            memory_gib=float(row["memory_gib"]),
-            memory_seen=row["memory_seen"] == "yes",
-            source=row["source"],
-            also=tuple(filter(None, row["also"].split(";"))),
-        )
-        for row in rows
-    )
-    return {card.name: card for card in cards}
+        for row in csv.DictReader(lines):
+            values = row | {name: parse(row[name]) for name, parse in numbers.items()}
+            values |= {name: row[name] == "yes" for name in ("halved", "memory_seen")}
+            values["also"] = tuple(filter(None, row["also"].split(";")))
+            cards[row["name"]] = Card(**values)
+    return cards
 
 
 CARDS: dict[str, Card] = _read_cards()

@@ -1,4 +1,4 @@
-"""Measure in seconds how fast the machine at hand does each kind of work."""
+"""Measure how fast this machine does each kind of work."""
 
 from __future__ import annotations
 
@@ -14,86 +14,97 @@ from torch.nn.functional import scaled_dot_product_attention as attention
 from helpers.loading import pick_device, pick_dtype
 from helpers.memory import tensors_of
 from helpers.timing import device_name
-from labs.forecast.fused import FusedAttention
+from labs.forecast.dry_run import FusedAttention
 from labs.forecast.operations import OperationRecorder, Operations
 from labs.forecast.rates import Rates
 from labs.forecast.seconds import time_of
 
-PATIENCE = 0.25  # seconds for each kind of work
+SECONDS_PER_PROBE = 0.25
 
 
 def measure_machine(
     device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
 ) -> Rates:
-    """Measure what `forecast_seconds` has to know of this machine, in two seconds or so.
+    """Measure what `forecast_seconds` needs to know about this machine, in about two seconds.
 
-    Convolutions, matrix products, attention and copies are timed at sizes that occur in a UNet; a
-    small operation tells what a launch costs. Nothing else should run meanwhile. A CPU is measured
-    with as many threads as PyTorch uses just now: load the pipeline first, which sets them.
+    Nothing else should run at the same time. A CPU is measured with the number of threads that
+    PyTorch uses now.
 
     Args:
         device: "auto" (CUDA, else MPS, else the CPU) or a device of PyTorch.
         dtype: "auto" (see `pick_dtype`), "float32", "bfloat16" or "float16".
 
     Returns:
-        What `forecast_seconds` takes in the place of a card's name.
+        The rates, which `forecast_seconds` takes in place of a card's name.
 
     Raises:
-        ValueError: there is no such device here, or the dtype does not fit it.
-
-    Example:
-        >>> rates = measure_machine("cpu")
-        >>> rates.convolution > 1e8, rates.bandwidth > 1e8
-        (True, True)
+        ValueError: there is no such device, or it does not support the dtype.
     """
     device = pick_device(device)
     dtype = pick_dtype(device, dtype)
-    many = 1 if device.type == "cpu" else 16  # enough work for a GPU
+    samples = 2 if device.type == "cpu" else 32  # enough work for a GPU
+    with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        rate = {
+            name: work / _mean_seconds(probe, device)
+            for name, (probe, work) in _probes(device, dtype, samples).items()
+        }
+        idle, launches = _run_unet(device, dtype, width=8, side=2, samples=1)
+        whole, operations = _run_unet(device, dtype, width=96, side=32, samples=samples)
+    launch = idle / launches.total("times")
+    rates = Rates(
+        label=device_name(device),
+        dtype=str(dtype).removeprefix("torch."),
+        convolution=rate["convolution"],
+        product=rate["product"],
+        attention=rate["attention"],
+        bandwidth=rate["bandwidth"],
+        launch_seconds=(launch, launch, launch),
+        weight_seconds=1 / rate["weights"],
+        weight_layout_seconds=max(0.0, 1 / rate["kernels"] - 1 / rate["weights"]),
+        asynchronous=device.type != "cpu",
+    )
+    return _slow_down(rates, operations, whole, samples)
+
+
+def _probes(
+    device: torch.device, dtype: torch.dtype, samples: int
+) -> dict[str, tuple[Callable[[], object], float]]:
+    """Return calls of sizes that occur in a UNet, each with its operations, bytes or weights."""
 
     def random(*shape: int) -> torch.Tensor:
         return torch.rand(*shape, device=device).to(dtype)
 
-    def seconds(work: Callable[[], object]) -> float:
-        return _seconds(work, device)
-
-    with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
-        random(7 * 2**20)  # glibc: who has freed a large block is handed the next ones faster
-        image, kernel = random(2 * many, 128, 32, 32), random(128, 128, 3, 3)
-        rows, matrix = random(512 * many, 256), random(256, 256)
-        heads, words = random(2 * many, 4, 256, 32), random(2 * many, 4, 77, 32)
-        convolved = seconds(lambda: conv2d(image, kernel, padding=1))
-        multiplied = seconds(lambda: linear(rows, matrix))
-        attended = seconds(lambda: [attention(heads, one, one) for one in (heads, words)])
-        # More weights than a cache holds, as in a large model, and next to nothing to do with them.
-        kernels, pixels = [random(256, 256, 3, 3) for _ in range(24)], random(1, 256, 2, 2)
-        matrices = [kernel.view(768, 768) for kernel in kernels]
-        turned = seconds(lambda: [conv2d(pixels, one, padding=1) for one in kernels])
-        read = seconds(lambda: [linear(random(1, 768), one) for one in matrices])
-        moved = seconds(lambda: (silu(image), image + image, group_norm(image, 32)))
-        idle, launches = _run_unet(device, dtype, width=8, side=2, samples=1)
-        whole, operations = _run_unet(device, dtype, width=96, side=32, samples=2 * many)
-    launch = idle / float(launches.times.sum())
-    convolution = 2 * 9 * 128 * image.numel() / convolved
-    weights = sum(one.numel() for one in kernels)
-    rates = Rates(
-        label=device_name(device),
-        dtype=str(dtype).removeprefix("torch."),
-        convolution=convolution,
-        product=2 * 256 * rows.numel() / multiplied,
-        attention=4 * (256 + 77) * heads.numel() / attended,
-        bandwidth=7 * image.nbytes / moved,
-        launch=(launch, launch, launch),
-        read_weight=read / weights,
-        turn_weight=max(0.0, turned - read) / weights,
-        asynchronous=device.type != "cpu",
-    )
-    return _slowed(rates, operations, whole, 2 * many)
+    random(7 * 2**20)  # once a large block was freed, glibc hands out the next ones faster
+    image, kernel = random(samples, 128, 32, 32), random(128, 128, 3, 3)
+    rows, matrix = random(256 * samples, 256), random(256, 256)
+    queries, words = random(samples, 4, 256, 32), random(samples, 4, 77, 32)
+    # More weights than a cache holds, and almost nothing to compute with them.
+    kernels, pixels = [random(256, 256, 3, 3) for _ in range(24)], random(1, 256, 2, 2)
+    matrices, row = [kernel.view(768, 768) for kernel in kernels], random(1, 768)
+    weights = sum(kernel.numel() for kernel in kernels)
+    return {
+        "convolution": (
+            lambda: conv2d(image, kernel, padding=1),
+            2 * 9 * 128 * image.numel(),
+        ),
+        "product": (lambda: linear(rows, matrix), 2 * 256 * rows.numel()),
+        "attention": (
+            lambda: [attention(queries, keys, keys) for keys in (queries, words)],
+            4 * (256 + 77) * queries.numel(),
+        ),
+        "bandwidth": (
+            lambda: (silu(image), image + image, group_norm(image, 32)),
+            7 * image.nbytes,
+        ),
+        "weights": (lambda: [linear(row, matrix) for matrix in matrices], weights),
+        "kernels": (lambda: [conv2d(pixels, kernel, padding=1) for kernel in kernels], weights),
+    }
 
 
 def _run_unet(
     device: torch.device, dtype: torch.dtype, width: int, side: int, samples: int
 ) -> tuple[float, Operations]:
-    """The seconds of a small UNet with random weights, and its operations for one sample."""
+    """Return the seconds of a small UNet with random weights, and its operations per sample."""
     from diffusers import UNet2DConditionModel
 
     unet = UNet2DConditionModel(
@@ -108,39 +119,43 @@ def _run_unet(
     torch.nn.Module.to(unet.eval(), device, dtype)
     latents = torch.rand(samples, 4, side, side, device=device).to(dtype)
     words = torch.rand(samples, 77, width, device=device).to(dtype)
-    step = torch.zeros((), device=device)
+    timestep = torch.zeros((), device=device)
 
-    def forward() -> None:
-        unet(latents, step, encoder_hidden_states=words, return_dict=False)
+    def denoise() -> None:
+        unet(latents, timestep, encoder_hidden_states=words, return_dict=False)
 
     recorder = OperationRecorder(tensors_of(unet), samples)
-    with FusedAttention(recorder.note_attention), recorder:
-        forward()
-    return _seconds(forward, device), recorder.operations()
+    with FusedAttention(recorder.record_attention), recorder:
+        denoise()
+    return _mean_seconds(denoise, device), recorder.operations()
 
 
-def _slowed(rates: Rates, operations: Operations, seconds: float, samples: int) -> Rates:
-    """Lower the rates as much as a whole network is slower than its parts are by themselves."""
-    (_, expected, _), limits = time_of(operations, samples, rates, channels_last=False)
-    launches = expected * limits["launches"]
-    slower = max(1.0, (seconds - launches) / (expected - launches))
+def _slow_down(rates: Rates, operations: Operations, seconds: float, samples: int) -> Rates:
+    """Lower the rates by the factor that a whole network is slower than its parts alone."""
+    (_, expected, _), shares = time_of(operations, samples, rates)
+    launches = expected * shares["launches"]
+    factor = max(1.0, (seconds - launches) / (expected - launches))
     names = ("convolution", "product", "attention", "bandwidth")
-    return replace(rates, **{name: getattr(rates, name) / slower for name in names})
+    return replace(rates, **{name: getattr(rates, name) / factor for name in names})
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """The mean seconds of a piece of work, once it has warmed up.
+def _mean_seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Return the mean seconds of a call after a warm-up.
 
-    Not the median: where other programs take their share of a core, a long run pays for it, too.
+    The mean and not the median: if other programs use a core, a long run is slowed down too.
     """
-    wait = torch.accelerator.synchronize if device.type != "cpu" else bool
-    work()
-    taken: list[float] = []
-    end = time.perf_counter() + PATIENCE
-    while time.perf_counter() < end or len(taken) < 3:
-        wait()
+    call()
+    seconds: list[float] = []
+    end = time.perf_counter() + SECONDS_PER_PROBE
+    while time.perf_counter() < end or len(seconds) < 3:
+        _synchronize(device)
         start = time.perf_counter()
-        work()
-        wait()
-        taken.append(time.perf_counter() - start)
-    return fmean(taken)
+        call()
+        _synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return fmean(seconds)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -1,35 +1,39 @@
-"""Forecast the peak memory of a run that never happened, and the largest batch that fits."""
+"""Forecast the peak memory of a run without a GPU, and the largest batch that fits."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from helpers.memory import bytes_of, format_bytes, modules_of, tensors_of
-from labs.forecast.allocator import CachingAllocator
+from helpers.memory import LiveStorages, bytes_of, format_bytes, modules_of, tensors_of
+from helpers.models import MODELS
 from labs.forecast.dry_run import (
     COMPONENTS,
+    FusedAttention,
     Range,
     build_without_weights,
-    check_batch,
-    one_step,
+    check_count,
+    check_size,
+    component_calls,
+    dtype_name,
+    image_size,
     set_attention,
-    size_of,
 )
-from labs.forecast.fused import FusedAttention
 from labs.forecast.gpus import CARDS
-from labs.forecast.remembering import RememberedShapes
-from labs.forecast.storages import LiveStorages
 
 if TYPE_CHECKING:
     import pandas
 
-# GiB that PyTorch finds on each, as its own out-of-memory messages give them.
+# GiB of memory that PyTorch reports for some common GPUs.
 GPUS: dict[str, float] = {
     label: CARDS[name].memory_gib
     for label, name in {
@@ -42,28 +46,26 @@ GPUS: dict[str, float] = {
     }.items()
 }
 
-# What CUDA itself and its libraries' kernels take in a process, in bytes.
-CONTEXT: Range = (0.3e9, 0.5e9, 0.7e9)
-MARGIN = 1.1  # the reserved bytes, times this, are more than 98 of 100 published peaks
+# Bytes that CUDA itself and the kernels of its libraries take in a process.
+CUDA_CONTEXT: Range = (0.3e9, 0.5e9, 0.7e9)
+# PyTorch's allocator keeps freed blocks for reuse. What it reserves over what is allocated, set by
+# hand with the published peaks in view: for one image that is decoded at a time, and in addition
+# for each doubling of their number.
+RESERVED: Range = (1.0, 1.1, 1.25)
+RESERVED_PER_DOUBLING: Range = (0.0, 0.06, 0.12)
 
 OFFLOAD = (None, "model", "sequential", "group")
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """The peak memory of a run that never happened, by component, in bytes.
-
-    Example:
-        >>> forecast = Forecast("mine", {"UNet step": 2 * 10**9}, {"UNet step": 10**9})
-        >>> forecast.peak, forecast.peaks
-        (3000000000, {'UNet step': 3000000000})
-    """
+    """The forecast peak memory of a run, in bytes, by component."""
 
     label: str
     weights: dict[str, int]  # on the device when the component is at its peak
     activations: dict[str, int]  # the other tensors at that moment
-    allocated: int = 0  # at once on a GPU of NVIDIA, with the convolutions' workspaces
-    reserved: int = 0  # with what PyTorch keeps there for reuse, where there is room
+    allocated: int = 0  # at the peak on an NVIDIA GPU, with the workspaces of convolutions
+    images_at_once: int = 1  # that the VAE decodes
 
     @property
     def peaks(self) -> dict[str, int]:
@@ -72,22 +74,27 @@ class Forecast:
 
     @property
     def peak(self) -> int:
-        """The peak of all tensors in the run: its components run one after the other."""
+        """The peak of the run; its components run one after the other."""
         return max(self.peaks.values())
 
     @property
-    def kept(self) -> Range:
-        """The bytes that PyTorch takes from a GPU: what it needs, half of what it may keep, all."""
-        return self.allocated, (self.allocated + self.reserved) / 2, MARGIN * self.reserved
+    def reserved(self) -> Range:
+        """The bytes that PyTorch reserves on a GPU; the least is what it allocates."""
+        doublings = log2(self.images_at_once)
+        least, likely, most = (
+            self.allocated * (factor + doublings * growth)
+            for factor, growth in zip(RESERVED, RESERVED_PER_DOUBLING, strict=True)
+        )
+        return least, likely, most
 
     @property
     def process(self) -> Range:
-        """The bytes of a GPU that the process takes, with those of CUDA itself."""
-        least, middle, most = map(sum, zip(self.kept, CONTEXT, strict=True))
-        return least, middle, most
+        """The bytes that the process takes on a GPU: reserved, and CUDA's own."""
+        least, likely, most = map(sum, zip(self.reserved, CUDA_CONTEXT, strict=True))
+        return least, likely, most
 
     def table(self) -> pandas.DataFrame:
-        """Set the components side by side, in GB of 10**9 bytes."""
+        """Return a row for each component, in GB of 10**9 bytes."""
         import pandas
 
         columns = {"weights": self.weights, "activations": self.activations, "peak": self.peaks}
@@ -95,9 +102,11 @@ class Forecast:
 
     def __str__(self) -> str:
         part = max(self.peaks, key=self.peaks.__getitem__)
-        line = f"{self.label}: {format_bytes(self.peak)} of tensors at most, in the {part}"
-        least, middle, most = (size / 1e9 for size in self.process)
-        return line + f"; a GPU's process takes {middle:.1f} GB, between {least:.1f} and {most:.1f}"
+        least, likely, most = (size / 1e9 for size in self.process)
+        return (
+            f"{self.label}: at most {format_bytes(self.peak)} of tensors, in the {part}; "
+            f"the process takes {likely:.1f} GB of a GPU, between {least:.1f} and {most:.1f}"
+        )
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(str(self))}</p>{self.table().round(3).to_html()}"
@@ -115,88 +124,171 @@ def forecast_memory(
     vae_tiling: bool = False,
     offload: str | None = None,
 ) -> Forecast:
-    """Forecast the peak memory of a run without weights, without a GPU, in a second or so.
+    """Forecast the peak memory of a run, without weights and without a GPU, in about a second.
 
     The pipeline's components run on meta tensors, which have a shape and take no memory, while
-    `LiveStorages` counts: on a CPU the tensors are within 5% of `peak_memory`. A GPU takes more,
-    for its convolutions' workspaces, for blocks that PyTorch's allocator keeps (`CachingAllocator`)
-    and for CUDA itself: `process` is that, as a range. How far to trust it: `results/forecast.md`.
+    `LiveStorages` counts their bytes. On a CPU, this is within 5% of `peak_memory`. A GPU takes
+    more: for the workspaces of convolutions, for blocks that PyTorch keeps, and for CUDA itself.
 
     Args:
         model: a name of `MODELS`, or a folder with the configs of a Stable Diffusion 1.x or XL.
-        batch_size: images at once; guidance makes the UNet see twice as many.
-        height, width: in pixels, the model's own if not given.
+        batch_size: images at once.
+        height, width: in pixels, by default the model's own.
         dtype: "float32", "bfloat16" or "float16".
-        attention: of the UNet. "sdpa", the default of diffusers; "classic", with all scores in
-            memory, `pipeline.unet.set_default_attn_processor()`; "sliced",
+        attention: of the UNet. "sdpa" is Diffusers' default; "classic" keeps all scores in memory,
+            `pipeline.unet.set_default_attn_processor()`; "sliced" is
             `pipeline.enable_attention_slicing()`.
-        vae_slicing: `pipeline.vae.enable_slicing()`: images are decoded one by one.
-        vae_tiling: `pipeline.vae.enable_tiling()`: large images are decoded in tiles.
+        vae_slicing: `pipeline.vae.enable_slicing()`, images are decoded one by one.
+        vae_tiling: `pipeline.vae.enable_tiling()`, large images are decoded in tiles.
         offload: None; "model", `enable_model_cpu_offload`; "sequential",
-            `enable_sequential_cpu_offload`; "group", `enable_group_offload` by blocks, one a group.
+            `enable_sequential_cpu_offload`; "group", `enable_group_offload` by single blocks.
 
     Raises:
-        ValueError: the model is no Stable Diffusion 1.x or XL that is described here, or an option
-            is not one of those above.
+        ValueError: the model is not supported, or an option is none of the above.
 
     Example:
-        >>> forecast = forecast_memory("sd15-shape", batch_size=4)
-        >>> print(forecast)
-        sd15-shape, batch of 4, 512 x 512, float16, ...: 3.75 GB of tensors at most, ...
-        >>> forecast.table()["activations (GB)"].round(2).to_dict()
-        {'text encoder': 0.01, 'UNet step': 0.55, 'VAE decode': 1.61}
+        >>> print(forecast_memory("sd15-shape", batch_size=4))
+        sd15-shape, batch of 4, 512 x 512, float16, ...: at most 3.75 GB of tensors, in the ...
     """
-    pipeline = build_without_weights(model, dtype)
-    height, width = size_of(pipeline, height, width)
-    check_batch(batch_size)
-    set_attention(pipeline, attention)
     if offload not in OFFLOAD:
-        known = ", ".join(map(repr, OFFLOAD))
-        raise ValueError(f"{offload!r} is no kind of offload: use one of {known}.")
-    pipeline.vae.use_slicing, pipeline.vae.use_tiling = vae_slicing, vae_tiling
+        raise ValueError(f"offload is {offload!r}: use one of {', '.join(map(repr, OFFLOAD))}.")
+    check_count("batch_size", batch_size)
+    check_size(height, width)
+    # The configs in a folder can change, those of MODELS cannot.
+    run = _forecast if str(model) in MODELS else _forecast.__wrapped__
+    return run(
+        str(model), batch_size, height, width, dtype_name(dtype), str(attention),
+        bool(vae_slicing), bool(vae_tiling), offload,
+    )  # fmt: skip
 
+
+@lru_cache(maxsize=256)
+def _forecast(
+    model: str,
+    batch_size: int,
+    height: int | None,
+    width: int | None,
+    dtype: str,
+    attention: str,
+    vae_slicing: bool,
+    vae_tiling: bool,
+    offload: str | None,
+) -> Forecast:
+    pipeline = build_without_weights(model, dtype)
+    height, width = image_size(pipeline, height, width)
+    set_attention(pipeline, attention)
+    pipeline.vae.use_slicing, pipeline.vae.use_tiling = vae_slicing, vae_tiling
     modules = modules_of(pipeline)
-    allocator = CachingAllocator()
-    storages = LiveStorages(tensors_of(*modules.values()), allocator)
-    steps = one_step(pipeline, batch_size, height, width)
-    weights, activations = {}, {}
-    with torch.no_grad(), FusedAttention(), RememberedShapes(), storages:
-        for component, name in COMPONENTS.items():
-            if name not in modules:
-                continue
-            resident = _place_weights(modules, name, offload, storages)
-            storages.restart()
-            next(steps)
-            storages.hold(-resident)
-            weights[component] = storages.weights_at_peak
-            activations[component] = storages.peak - storages.weights_at_peak
+    weights, activations, allocated = {}, {}, 0
+    for component, call in component_calls(pipeline, batch_size, height, width).items():
+        storages = DeviceStorages(ignored=tensors_of(*modules.values()))
+        resident = weights_on_device(modules, COMPONENTS[component], offload, storages)
+        with torch.no_grad(), resident, FusedAttention(), storages:
+            call()
+        weights[component] = storages.weights_at_peak
+        activations[component] = storages.peak - storages.weights_at_peak
+        allocated = max(allocated, storages.allocated)
     label = f"{model}, batch of {batch_size}, {width} x {height}, {dtype}, {attention} attention"
     label += ", VAE slicing" * vae_slicing + ", VAE tiling" * vae_tiling
-    return Forecast(
-        label + f", {offload} offload" * bool(offload),
-        weights,
-        activations,
-        allocated=allocator.most_allocated,
-        reserved=allocator.reserved,
-    )
+    label += f", {offload} offload" * bool(offload)
+    return Forecast(label, weights, activations, allocated, 1 if vae_slicing else batch_size)
+
+
+class DeviceStorages(LiveStorages):
+    """Count live storages with the weights among them, and what a GPU allocates.
+
+    For a convolution, an NVIDIA GPU also allocates a workspace: as much as its input, weights and
+    output, to convert them to the layout that tensor cores read.
+    """
+
+    def __init__(self, ignored: Iterable[torch.Tensor]) -> None:
+        super().__init__(ignored)
+        self.weights = self.weights_at_peak = 0
+        self.allocated = 0
+
+    def __torch_dispatch__(
+        self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        workspace = 0
+        if func is torch.ops.aten.convolution.default:
+            workspace = args[0].nbytes + args[1].nbytes + result.nbytes
+        self.allocated = max(self.allocated, self.peak, self.live + workspace)
+        return result
+
+    def add(self, size: int) -> None:
+        """Count bytes that arrive, or leave if the size is negative."""
+        if self.live + size > self.peak:
+            self.weights_at_peak = self.weights
+        super().add(size)
+
+    def move_weights(self, size: int) -> None:
+        """Count weights that arrive on the device, or leave it if the size is negative."""
+        self.weights += size
+        self.add(size)
+
+
+@contextmanager
+def weights_on_device(
+    modules: Mapping[str, torch.nn.Module],
+    name: str,
+    offload: str | None,
+    storages: DeviceStorages,
+) -> Iterator[None]:
+    """Count the weights that are on the device while the module of that name runs."""
+    # Diffusers never offloads the safety checker.
+    resident = [part for part in modules if offload is None or part in (name, "safety_checker")]
+    if offload in ("sequential", "group") and name != "safety_checker":
+        resident.remove(name)
+        split = layer_bytes if offload == "sequential" else block_bytes
+        for part, size in split(modules[name]).items():
+            part.register_forward_pre_hook(partial(_move_weights, storages, size))
+            part.register_forward_hook(partial(_move_weights, storages, -size))
+    size = bytes_of(tensors_of(*(modules[part] for part in resident)))
+    storages.move_weights(size)
+    yield
+    storages.move_weights(-size)
+
+
+def _move_weights(storages: DeviceStorages, size: int, *_: object) -> None:
+    storages.move_weights(size)
+
+
+def layer_bytes(module: torch.nn.Module) -> dict[torch.nn.Module, int]:
+    """Return the bytes of each layer's own weights, which sequential offload moves together."""
+    return {part: bytes_of(part.parameters(recurse=False)) for part in module.modules()}
+
+
+def block_bytes(module: torch.nn.Module) -> dict[torch.nn.Module, int]:
+    """Return the bytes of each block's weights, which group offload moves together.
+
+    The module itself stands for the weights that are in no block.
+    """
+    nested = getattr(module, "_group_offload_block_modules", None) or ()
+    groups: dict[torch.nn.Module, int] = {}
+    for name, child in module.named_children():
+        if name in nested:
+            groups |= block_bytes(child)
+        elif isinstance(child, torch.nn.ModuleList | torch.nn.Sequential):
+            groups |= {block: bytes_of(tensors_of(block)) for block in child}
+    return groups | {module: bytes_of(tensors_of(module)) - sum(groups.values())}
 
 
 def what_fits(
     model: str | Path, *, gpus: Mapping[str, float] = GPUS, **options: Any
 ) -> pandas.DataFrame:
-    """Forecast the largest batch that fits on each GPU, by the careful end of the forecast.
+    """Forecast the largest batch that fits on each GPU.
 
-    A few forecasts are joined by straight lines, because memory grows with the batch.
+    Four batch sizes are forecast, and the others lie on straight lines between them.
 
     Args:
-        model: what `forecast_memory` takes.
-        gpus: the GiB that PyTorch finds on each.
-        options: those of `forecast_memory`, without `batch_size`.
+        model: as for `forecast_memory`.
+        gpus: GiB of memory that PyTorch reports for each.
+        options: of `forecast_memory`, without `batch_size`.
 
     Returns:
-        A row for each GPU: its memory in GB of 10**9 bytes; the largest batch that fits even if
-        PyTorch keeps all it may; and the largest that can fit at all, if PyTorch keeps nothing that
-        it does not need. 0 for none.
+        A row for each GPU: its memory in GB of 10**9 bytes; the largest batch that fits by the most
+        that is forecast; and the largest that fits at most, by the least. 0 for none.
 
     Raises:
         ValueError: an option is wrong, or no GPU surely holds even one image.
@@ -207,70 +299,39 @@ def what_fits(
     """
     import pandas
 
+    memory = {name: gib * 2**30 for name, gib in check_figures("gpus", gpus).items()}
     sizes = (1, 4, 16, 64)
-    takes = [forecast_memory(model, batch_size=size, **options).process for size in sizes]
-    needed, _, careful = zip(*takes, strict=True)
-    memory = {name: gib * 2**30 for name, gib in gpus.items()}
-    if max(memory.values()) < careful[0]:
+    ranges = [forecast_memory(model, batch_size=size, **options).process for size in sizes]
+    least, _, most = zip(*ranges, strict=True)
+    if max(memory.values()) < most[0]:
         raise ValueError(
-            f"One image may take {format_bytes(careful[0])}, more than the "
-            f"{format_bytes(max(memory.values()))} that there is: allow more, or use a smaller "
-            "height and width, VAE tiling or offload."
+            f"One image may take {format_bytes(most[0])}, and the largest GPU has "
+            f"{format_bytes(max(memory.values()))}: use a smaller height and width, VAE tiling or "
+            "offload."
         )
     table = {
         "memory (GB)": [size / 1e9 for size in memory.values()],
-        "largest batch": [_extend(sizes, careful, size) for size in memory.values()],
-        "at most": [_extend(sizes, needed, size) for size in memory.values()],
+        "largest batch": [_largest_batch(sizes, most, size) for size in memory.values()],
+        "at most": [_largest_batch(sizes, least, size) for size in memory.values()],
     }
     return pandas.DataFrame(table, index=pandas.Index(memory, name="GPU"))
 
 
-def _extend(sizes: Sequence[int], takes: Sequence[float], budget: float) -> int:
-    """Read off the lines through what the sizes take how large a batch stays within the budget."""
+def check_figures(name: str, figures: Mapping[str, float]) -> dict[str, float]:
+    """Return figures by card as a dict; raise ValueError if one is no number of at least 0."""
+    if not isinstance(figures, Mapping) or not figures:
+        raise ValueError(f"{name} is {figures!r:.60}: use a dict, such as {{'T4': 14.6}}.")
+    for card, figure in figures.items():
+        is_number = isinstance(figure, int | float | np.number) and not isinstance(figure, bool)
+        if not is_number or not 0 <= figure < float("inf"):
+            raise ValueError(f"{name} has {figure!r} for {card}: use a number of at least 0.")
+    return dict(figures)
+
+
+def _largest_batch(sizes: Sequence[int], takes: Sequence[float], budget: float) -> int:
+    """Return the batch that takes the budget, on the lines through what the sizes take."""
     if budget < takes[0]:
         return 0
-    last = len(sizes) - 2
-    piece = next((one for one in range(last) if budget < takes[one + 1]), last)
-    slope = (takes[piece + 1] - takes[piece]) / (sizes[piece + 1] - sizes[piece])
-    return sizes[piece] + int((budget - takes[piece]) / slope)
-
-
-def _place_weights(
-    modules: Mapping[str, torch.nn.Module], name: str, offload: str | None, storages: LiveStorages
-) -> int:
-    """Count the weights that are on the device while one of the modules runs.
-
-    Returns:
-        The bytes that are there all the time; what offload moves comes and goes by hooks.
-    """
-    groups = {"sequential": _layers, "group": _blocks}
-    # diffusers never offloads the safety checker.
-    kept = [modules[one] for one in ("safety_checker",) if one in modules and one != name]
-    if offload in groups and name != "safety_checker":
-        resident = bytes_of(tensors_of(*kept))
-        storages.hold(resident)
-        for part, size in groups[offload](modules[name]).items():
-            part.register_forward_pre_hook(lambda *_, size=size: storages.hold(size))
-            part.register_forward_hook(lambda *_, size=size: storages.hold(-size))
-        return resident
-    there = modules.values() if offload is None else [modules[name], *kept]
-    resident = bytes_of(tensors_of(*there))
-    storages.hold(resident)
-    return resident
-
-
-def _layers(module: torch.nn.Module) -> dict[torch.nn.Module, int]:
-    """The weights that each layer holds itself, in bytes, as sequential offload moves them."""
-    return {part: bytes_of(part.parameters(recurse=False)) for part in module.modules()}
-
-
-def _blocks(module: torch.nn.Module) -> dict[torch.nn.Module, int]:
-    """The weights of each block and, under the module, of all else, as group offload moves them."""
-    inside = getattr(module, "_group_offload_block_modules", None) or ()
-    groups: dict[torch.nn.Module, int] = {}
-    for name, child in module.named_children():
-        if name in inside:
-            groups |= _blocks(child)
-        elif isinstance(child, torch.nn.ModuleList | torch.nn.Sequential):
-            groups |= {block: bytes_of(tensors_of(block)) for block in child}
-    return groups | {module: bytes_of(tensors_of(module)) - sum(groups.values())}
+    line = min(int(np.searchsorted(takes, budget, side="right")), len(sizes) - 1) - 1
+    slope = (takes[line + 1] - takes[line]) / (sizes[line + 1] - sizes[line])
+    return sizes[line] + int((budget - takes[line]) / slope)

@@ -1,4 +1,4 @@
-"""Tell where a measurement stands among what others measured on the same card."""
+"""Compare a measurement with what others measured on the same card."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from labs.forecast.seconds import forecast_seconds
 if TYPE_CHECKING:
     from helpers.timing import Measurement
 
-
-OWN_SIZE = {"sd15-shape": 512, "sdxl-shape": 1024}  # pixels across, where there are no pictures
+DEFAULT_SIZE = {"sd15-shape": 512, "sdxl-shape": 1024}  # pixels, if there are no images
 
 
 def is_this_normal(
@@ -25,32 +24,29 @@ def is_this_normal(
     dtype: str = "float16",
     compiled: bool = False,
 ) -> str:
-    """Say where a measurement stands among published figures of the same card and setting.
+    """Say where a measurement stands among published times of the same card and settings.
 
-    What is compared is image-steps a second: images times steps, over the seconds of the call.
+    What is compared is image-steps per second: images times steps, over the seconds of the call.
 
     Args:
-        measurement: of a call on a GPU, made with `measure(..., num_inference_steps=...)`.
-        model: a name of `MODELS`: what was drawn with.
-        dtype: what it was drawn in.
+        measurement: of a call on a GPU, by `measure(..., num_inference_steps=...)`.
+        model: the name in `MODELS` of the model that was called.
+        dtype: the dtype of the pipeline.
         compiled: whether the UNet was compiled.
 
-    Returns:
-        A few sentences.
-
     Raises:
-        ValueError: the measurement does not tell its steps, the card is not in `CARDS`, or the
-            model not in `MODELS`.
+        ValueError: the measurement has no number of steps, or the card or the model is not known.
 
     Example:
         >>> from helpers.timing import Measurement
         >>> mine = Measurement("mine", [], 4.0, 0.1, num_inference_steps=20, device="Tesla T4")
         >>> print(is_this_normal(mine))
-        5.0 image-steps a second on T4: slower than ... published figures for a batch of 1, ...
+        5.0 image-steps per second on T4: slower than ... published times for a batch of 1, ...
     """
-    if not measurement.num_inference_steps:
+    steps = measurement.num_inference_steps
+    if not steps:
         raise ValueError(
-            f"{measurement.label or 'The measurement'} does not tell its steps: measure it with "
+            f"{measurement.label or 'The measurement'} has no number of steps: use "
             "measure(..., num_inference_steps=20)."
         )
     if model not in MODELS:
@@ -59,8 +55,7 @@ def is_this_normal(
     batch = max(1, len(measurement.images))
     shape = MODELS[model].shape or model
     first = measurement.images[0] if measurement.images else None
-    width, height = getattr(first, "size", (OWN_SIZE.get(shape),) * 2)
-    steps = measurement.num_inference_steps
+    width, height = getattr(first, "size", (DEFAULT_SIZE.get(shape),) * 2)
     forecast = forecast_seconds(
         shape,
         card,
@@ -71,41 +66,42 @@ def is_this_normal(
         dtype=dtype,
         compiled=compiled,
     )
-    image_steps = batch * steps
-    own = image_steps / measurement.seconds
-    least, _, most = (image_steps / seconds for seconds in reversed(forecast.seconds))
-    size, others = _others(card.name, shape, height, batch, dtype, compiled)
-    words = f"{own:.1f} image-steps a second on {card.name}: {_among(own, others, size)}"
-    words += f" The forecast is {least:.1f} to {most:.1f}."
+    speed = batch * steps / measurement.seconds
+    slowest, _, fastest = (batch * steps / seconds for seconds in reversed(forecast.seconds))
+    published_batch, speeds = _published(card.name, shape, height, batch, dtype, compiled)
+    text = f"{speed:.1f} image-steps per second on {card.name}: "
+    text += _compare(speed, speeds, published_batch)
+    text += f" The forecast is {slowest:.1f} to {fastest:.1f}."
     if batch < 4:
-        words += " A batch of less than 4 depends on the processor, too."
-    return words
+        text += " A batch of less than 4 depends on the processor, too."
+    return text
 
 
-def _others(
+def _published(
     gpu: str, shape: str, height: int | None, batch_size: int, dtype: str, compiled: bool
 ) -> tuple[int, list[float]]:
-    """The nearest batch that others drew with, and their image-steps a second."""
+    """Return the nearest published batch size, and its image-steps per second."""
     rows = read_published_seconds()
-    alike = (rows.gpu == gpu) & (rows.model.map(SHAPES) == shape) & (rows.height == height)
-    alike &= rows.guidance & (rows.compiled == compiled)
-    rows = rows[alike & (rows.dtype == dtype.replace("bfloat16", "float16"))]  # as fast
-    small = batch_size < 4  # where the processor has a say
-    sizes = [size for size in rows.batch_size if (size < 4) == small]
-    nearest = min(sizes, key=lambda size: abs(log(size / batch_size)), default=0)
-    rows = rows[rows.batch_size == nearest]
+    same = (rows.gpu == gpu) & (rows.model.map(SHAPES) == shape) & (rows.height == height)
+    same &= rows.guidance & (rows.compiled == compiled)
+    same &= rows.dtype == dtype.replace("bfloat16", "float16")  # they are equally fast
+    rows = rows[same & ((rows.batch_size < 4) == (batch_size < 4))]
+    nearest_size = min(
+        rows.batch_size, key=lambda size: abs(log(size / batch_size)), default=batch_size
+    )
+    rows = rows[rows.batch_size == nearest_size]
     steps = rows.steps.where(rows.timed == "call", 1)
-    return nearest, (rows.batch_size * steps / rows.seconds).tolist()
+    return nearest_size, (rows.batch_size * steps / rows.seconds).tolist()
 
 
-def _among(own: float, others: list[float], batch_size: int) -> str:
-    """Say how many of the others are beaten, or by how many."""
-    if not others:
-        return "nobody has published a figure for it at such a setting."
-    beaten = sum(one < own for one in others)
-    faster = 2 * beaten >= len(others)
-    number = beaten if faster else len(others) - beaten
+def _compare(speed: float, speeds: list[float], batch_size: int) -> str:
+    """Say how many of the published speeds are lower, or how many are higher."""
+    if not speeds:
+        return "nobody has published a time for these settings."
+    lower = sum(published < speed for published in speeds)
+    is_faster = 2 * lower >= len(speeds)
     return (
-        f"{'faster' if faster else 'slower'} than {number} of {len(others)} published figures for "
-        f"a batch of {batch_size}, which go from {min(others):.1f} to {max(others):.1f}."
+        f"{'faster' if is_faster else 'slower'} than {lower if is_faster else len(speeds) - lower} "
+        f"of {len(speeds)} published times for a batch of {batch_size}, which are "
+        f"{min(speeds):.1f} to {max(speeds):.1f}."
     )

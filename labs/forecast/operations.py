@@ -16,43 +16,37 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
 from helpers.memory import modules_of, tensors_of
+from helpers.models import MODELS
 from labs.forecast.dry_run import (
     COMPONENTS,
+    FusedAttention,
     build_without_weights,
-    one_step,
+    check_size,
+    component_calls,
+    image_size,
     set_attention,
-    size_of,
 )
-from labs.forecast.fused import FusedAttention
-from labs.forecast.remembering import RememberedShapes
 
 KINDS = ("convolution", "matrix product", "attention", "other")
-CONVOLUTIONS = {"convolution"}
-PRODUCTS = {"addmm", "mm", "bmm", "baddbmm"}
-FREE = {"empty", "empty_like", "empty_strided", "detach"}  # they neither read nor write
+MATRIX_PRODUCTS = {"addmm", "mm", "bmm", "baddbmm"}
+FREE = {"empty", "empty_like", "empty_strided", "detach"}  # these neither read nor write
 
 
 class Operation(NamedTuple):
-    """One operation, for one sample: tensors in elements, whatever their dtype takes."""
+    """One operation for one sample. Tensors are counted in elements, so the dtype is left open."""
 
-    kind: int  # place in `KINDS`
+    kind: int  # index into `KINDS`
     flops: int  # a multiplication and an addition are two
-    moved: int  # read and written, without weights
-    weights: int  # read however many samples there are
-    results: int  # written: the work that can be shared out
+    moved: int  # elements read and written, without weights
+    weights: int  # elements of weights, which are read once for all samples
+    results: int  # elements written
 
 
 @dataclass(frozen=True)
 class Operations:
-    """The operations of a component, alike ones counted together: an array each, same length.
+    """The operations of a component, equal ones counted together: arrays of the same length."""
 
-    Example:
-        >>> unet = operations_of("sd15-shape")["UNet step"]
-        >>> f"{unet.total('flops') / 1e12:.2f} TFLOP a sample"
-        '0.80 TFLOP a sample'
-    """
-
-    times: np.ndarray  # how often each comes
+    times: np.ndarray  # how often each occurs
     kind: np.ndarray
     flops: np.ndarray
     moved: np.ndarray
@@ -60,8 +54,9 @@ class Operations:
     results: np.ndarray
 
     def total(self, name: str) -> float:
-        """The sum over all operations, such as that of "flops"."""
-        return float((self.times * getattr(self, name)).sum())
+        """Return the sum over all operations, such as of "flops"; of "times", their number."""
+        values = 1 if name == "times" else getattr(self, name)
+        return float((self.times * values).sum())
 
 
 def operations_of(
@@ -71,53 +66,58 @@ def operations_of(
     width: int | None = None,
     attention: str = "sdpa",
 ) -> dict[str, Operations]:
-    """List what a model does to draw one image, without weights, without a GPU.
-
-    A text encoder is listed for one prompt, a UNet's step for one sample of the two that guidance
-    makes, the decoder for one image.
+    """List what a model computes to generate one image, without weights and without a GPU.
 
     Args:
         model: a name of `MODELS`, or a folder with the configs of a Stable Diffusion 1.x or XL.
-        height, width: in pixels, the model's own if not given.
+        height, width: in pixels, by default the model's own.
         attention: "sdpa", "classic" or "sliced", as for `forecast_memory`.
 
     Returns:
-        The operations by component.
+        The operations by component: of a text encoder for one prompt, of a UNet step for one of the
+        two samples of an image (guidance), of the VAE for one image.
 
     Raises:
-        ValueError: the model or an option is none of these.
+        ValueError: the model or an option is not supported.
 
     Source: PyTorch, `torch.utils.flop_counter`.
 
     Example:
-        >>> list(operations_of("sdxl-shape"))
-        ['text encoder', 'text encoder 2', 'UNet step', 'VAE decode']
+        >>> unet = operations_of("sd15-shape")["UNet step"]
+        >>> f"{unet.total('flops') / 1e12:.2f} TFLOP a sample"
+        '0.80 TFLOP a sample'
     """
-    return _operations_of(str(model), height, width, attention)
+    check_size(height, width)
+    # The configs in a folder can change, those of MODELS cannot.
+    count = _operations_of if str(model) in MODELS else _operations_of.__wrapped__
+    return count(str(model), height, width, str(attention))
 
 
 @lru_cache(maxsize=64)
 def _operations_of(
     model: str, height: int | None, width: int | None, attention: str
 ) -> dict[str, Operations]:
-    pipeline = build_without_weights(model, "float32")
-    height, width = size_of(pipeline, height, width)
+    pipeline = build_without_weights(model, "float16")
+    height, width = image_size(pipeline, height, width)
     set_attention(pipeline, attention)
     modules = modules_of(pipeline)
     found = {}
-    steps, remembered = one_step(pipeline, 1, height, width), RememberedShapes()
-    for component, name in COMPONENTS.items():
-        if name in modules:
-            samples = 2 if name == "unet" else 1
-            recorder = OperationRecorder(tensors_of(modules[name]), samples)
-            with torch.no_grad(), FusedAttention(recorder.note_attention), remembered, recorder:
-                next(steps)
-            found[component] = recorder.operations()
+    for component, call in component_calls(pipeline, 1, height, width).items():
+        samples = 2 if component == "UNet step" else 1
+        recorder = OperationRecorder(tensors_of(modules[COMPONENTS[component]]), samples)
+        with torch.no_grad(), FusedAttention(recorder.record_attention), recorder:
+            call()
+        found[component] = recorder.operations()
     return found
 
 
 class OperationRecorder(TorchDispatchMode):
-    """Note every operation that reads or writes memory."""
+    """Record every operation that reads or writes memory.
+
+    Args:
+        weights: tensors that are read once for all samples.
+        samples: in the batch that is run; the operations are recorded for one of them.
+    """
 
     def __init__(self, weights: list[torch.Tensor], samples: int) -> None:
         super().__init__()
@@ -134,25 +134,25 @@ class OperationRecorder(TorchDispatchMode):
         if name not in FREE and not _is_view(func, read, written):
             count = flop_registry.get(func._overloadpacket)
             flops = count(*args, **(kwargs or {}), out_val=result) if count else 0
-            kind = 0 if name in CONVOLUTIONS else 1 if name in PRODUCTS else 3
-            self._note(kind, flops, read, sum(tensor.numel() for tensor in written))
+            kind = 0 if name == "convolution" else 1 if name in MATRIX_PRODUCTS else 3
+            self._record(kind, flops, read, sum(tensor.numel() for tensor in written))
         return result
 
-    def note_attention(self, query: torch.Tensor, key: torch.Tensor) -> None:
-        """Note a fused attention: its key is as large as its value, its result as its query."""
+    def record_attention(self, query: torch.Tensor, key: torch.Tensor) -> None:
+        """Record a fused attention; its value has the size of its key, its result of its query."""
         flops = 4 * prod(query.shape) * key.shape[-2]
-        self._note(2, flops, [query, key, key], query.numel())
+        self._record(2, flops, [query, key, key], query.numel())
 
-    def _note(self, kind: int, flops: int, read: list[torch.Tensor], written: int) -> None:
-        fixed = [tensor.untyped_storage()._cdata in self._weights for tensor in read]
+    def _record(self, kind: int, flops: int, read: list[torch.Tensor], written: int) -> None:
+        is_weight = [tensor.untyped_storage()._cdata in self._weights for tensor in read]
         sizes = [tensor.numel() for tensor in read]
-        weights = sum(size for size, is_weight in zip(sizes, fixed, strict=True) if is_weight)
+        weights = sum(size for size, weight in zip(sizes, is_weight, strict=True) if weight)
         moved = sum(sizes) - weights + written
         n = self._samples
         self._seen[Operation(kind, flops // n, moved // n, weights, written // n)] += 1
 
     def operations(self) -> Operations:
-        """All that was noted so far."""
+        """Return all that was recorded."""
         columns = np.array([*self._seen], dtype=float).reshape(-1, len(Operation._fields)).T
         times = np.array([*self._seen.values()], dtype=float)
         kind, *rest = columns
@@ -160,11 +160,11 @@ class OperationRecorder(TorchDispatchMode):
 
 
 def _tensors(tree: object) -> list[torch.Tensor]:
-    return [one for one in tree_iter(tree) if isinstance(one, torch.Tensor)]
+    return [leaf for leaf in tree_iter(tree) if isinstance(leaf, torch.Tensor)]
 
 
 def _is_view(func: Any, read: list[torch.Tensor], written: list[torch.Tensor]) -> bool:
-    """Whether an operation only looks at its input in another way."""
+    """Whether an operation returns only views of its input."""
     if func._schema.is_mutable:
         return False
     storages = {tensor.untyped_storage()._cdata for tensor in read}

@@ -1,25 +1,22 @@
 """The forecast of memory: how near it comes to what runs take, and what fits."""
 
 import copy
-import gc
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import cpu_offload
 from calls import assert_forecast, draw, set_up
-from diffusers import AutoencoderTiny
 from diffusers.hooks import apply_group_offloading
 from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
 from transformers import CLIPConfig, CLIPImageProcessor
 
-from helpers import get_inputs, largest_batch, load_pipeline, peak_memory
+from helpers import load_pipeline, peak_memory
 from helpers.memory import bytes_of, tensors_of
 from labs.forecast import GPUS, Forecast, forecast_memory, what_fits
-from labs.forecast.allocator import MIB, CachingAllocator
-from labs.forecast.memory import CONTEXT, MARGIN, _blocks, _layers
+from labs.forecast.memory import block_bytes, layer_bytes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 # The forecast, held to a real run
@@ -73,30 +70,19 @@ def make_safety_checker():
 
 def test_a_safety_checker_counts_and_is_never_offloaded(pipeline, tmp_path):
     checker = make_safety_checker()
-    own = copy.copy(pipeline)
-    own.register_modules(
+    with_checker = copy.copy(pipeline)
+    with_checker.register_modules(
         safety_checker=checker, feature_extractor=CLIPImageProcessor(size=64, crop_size=64)
     )
-    own.save_pretrained(tmp_path)
-    peak = peak_memory(lambda: draw(own, 4), own).bytes
+    with_checker.save_pretrained(tmp_path)
+    peak = peak_memory(lambda: draw(with_checker, 4), with_checker).bytes
     plain = {"batch_size": 4, "dtype": "float32"}
     assert forecast_memory(tmp_path, **plain).peak == pytest.approx(peak, rel=0.05)
     weights = bytes_of(tensors_of(checker))
     for offload in ("model", "sequential"):
-        own = forecast_memory(tmp_path, **plain, offload=offload)
+        checked = forecast_memory(tmp_path, **plain, offload=offload)
         bare = forecast_memory("tiny-portraits", **plain, offload=offload)
-        assert own.weights["VAE decode"] - bare.weights["VAE decode"] == weights
-
-
-def test_a_tiny_autoencoder_is_forecast_as_it_is(pipeline, tmp_path):
-    own = copy.copy(pipeline)
-    own.vae = AutoencoderTiny(
-        latent_channels=12, encoder_block_out_channels=(16,) * 4,
-        decoder_block_out_channels=(16,) * 4,
-    )  # fmt: skip
-    own.save_pretrained(tmp_path)
-    forecast = forecast_memory(tmp_path, batch_size=4, dtype="float32")
-    assert forecast.peak == pytest.approx(peak_memory(lambda: draw(own, 4), own).bytes, rel=0.05)
+        assert checked.weights["VAE decode"] - bare.weights["VAE decode"] == weights
 
 
 def test_a_folder_and_a_torch_dtype_are_taken():
@@ -140,7 +126,7 @@ def test_offload_keeps_ever_less_on_the_device():
 @pytest.mark.parametrize("name", ["unet", "vae", "text_encoder"])
 def test_groups_are_those_that_diffusers_moves(name):
     module = getattr(load_pipeline(device="cpu", dtype="float32"), name)
-    ours = {part: size for part, size in _blocks(module).items() if size}
+    ours = {part: size for part, size in block_bytes(module).items() if size}
     options = {"offload_type": "block_level", "num_blocks_per_group": 1}
     device = torch.device("cpu")
     apply_group_offloading(module, onload_device=device, offload_device=device, **options)
@@ -150,7 +136,7 @@ def test_groups_are_those_that_diffusers_moves(name):
         hook = registry and registry.get_hook("group_offloading")
         if hook:
             tensors = {*hook.group.parameters, *hook.group.buffers}
-            tensors |= {tensor for one in hook.group.modules for tensor in tensors_of(one)}
+            tensors |= {tensor for layer in hook.group.modules for tensor in tensors_of(layer)}
             theirs[part] = bytes_of(tensors)
     assert ours == {part: size for part, size in theirs.items() if size}
 
@@ -158,7 +144,7 @@ def test_groups_are_those_that_diffusers_moves(name):
 @pytest.mark.parametrize("name", ["unet", "vae", "text_encoder"])
 def test_layers_are_those_that_accelerate_moves(name):
     module = getattr(load_pipeline(device="cpu", dtype="float32"), name)
-    ours = {part for part, size in _layers(module).items() if size}
+    ours = {part for part, size in layer_bytes(module).items() if size}
     cpu_offload(module, torch.device("cpu"))
     hooks = {part: getattr(part, "_hf_hook", None) for part in module.modules()}
     theirs = {part for part, hook in hooks.items() if getattr(hook, "offload", False)}
@@ -169,7 +155,7 @@ def test_a_forecast_shows_as_a_table_and_reads_as_a_sentence():
     weights, activations = {"UNet step": 2 * 10**9, "b": 10**9}, {"UNet step": 10**9, "b": 10**9}
     forecast = Forecast("<mine>", weights, activations)
     assert forecast.peak == 3 * 10**9
-    assert str(forecast).startswith("<mine>: 3.00 GB of tensors at most, in the UNet step; a GPU's")
+    assert str(forecast).startswith("<mine>: at most 3.00 GB of tensors, in the UNet step; the")
     table = forecast.table()
     assert list(table) == ["weights (GB)", "activations (GB)", "peak (GB)"]
     assert list(table.loc["b"]) == [1, 1, 2]
@@ -185,15 +171,17 @@ def test_settings_are_named_in_the_label():
 
 
 BAD_SETTINGS = [
-    ({"batch_size": 0}, "batch of 0 draws nothing: use a batch_size of at least 1"),
-    ({"batch_size": -1}, "batch of -1 draws nothing"),
-    ({"height": -64}, "height of -64 cannot be drawn: use a multiple of 8"),
-    ({"height": 0}, "height of 0 cannot be drawn"),
-    ({"width": 100}, "width of 100 cannot be drawn: use a multiple of 8"),
-    ({"attention": "flash"}, "'flash' is no kind of attention: use one of 'sdpa', 'classic'"),
-    ({"offload": "disk"}, "'disk' is no kind of offload: use one of None, 'model', 'sequential'"),
-    ({"dtype": "half"}, "'half' is not a dtype to forecast: use float32, bfloat16, float16"),
-    ({"dtype": torch.int8}, "torch.int8 is not a dtype to forecast"),
+    ({"batch_size": 0}, "batch_size is 0: use a whole number, at least 1"),
+    ({"batch_size": "4"}, "batch_size is '4': use a whole number"),
+    ({"batch_size": True}, "batch_size is True: use a whole number"),
+    ({"height": -64}, "height is -64: use a multiple of 8, at least 8"),
+    ({"height": "512"}, "height is '512': use a multiple of 8"),
+    ({"width": 100}, "width is 100: use a multiple of 8"),
+    ({"attention": "flash"}, "attention is 'flash': use one of sdpa, classic, sliced"),
+    ({"offload": "disk"}, "offload is 'disk': use one of None, 'model', 'sequential'"),
+    ({"offload": ["model"]}, r"offload is \['model'\]: use one of None"),
+    ({"dtype": "half"}, "'half' cannot be forecast: use float32, bfloat16, float16"),
+    ({"dtype": torch.int8}, "torch.int8 cannot be forecast"),
     ({"model": "sd15"}, "no Stable Diffusion 1.x or XL under 'sd15': give a name of MODELS"),
     ({"model": ROOT / "models"}, "no Stable Diffusion 1.x or XL under"),
     ({"model": ROOT / "models" / "tiny-judge"}, "no Stable Diffusion 1.x or XL under"),
@@ -211,42 +199,13 @@ def test_a_setting_that_cannot_be_forecast(settings, message):
 
 def test_a_process_takes_more_than_its_tensors_and_is_forecast_as_a_range():
     forecast = forecast_memory("sd15-shape", batch_size=8)
-    assert forecast.peak < forecast.allocated < forecast.reserved
-    least, likely, most = forecast.process
-    assert (least, most) == (
-        forecast.allocated + CONTEXT[0],
-        MARGIN * forecast.reserved + CONTEXT[2],
-    )
-    assert least < likely < most
+    assert forecast.peak < forecast.allocated == forecast.reserved[0]
+    for reserved, process in zip(forecast.reserved, forecast.process, strict=True):
+        assert 0.2e9 < process - reserved < 1e9
+    least, _, most = forecast.process
+    assert least < forecast.process[1] < most
     sliced = forecast_memory("sd15-shape", batch_size=8, vae_slicing=True)
     assert sliced.process[2] < 0.6 * most
-
-
-def test_the_allocator_keeps_what_it_took_and_uses_it_again():
-    allocator = CachingAllocator()
-    blocks = [allocator.take(30 * MIB) for _ in range(3)]
-    assert (allocator.allocated, allocator.reserved) == (90 * MIB, 90 * MIB)
-    for block in blocks:
-        allocator.give_back(block)
-    assert (allocator.allocated, allocator.reserved) == (0, 90 * MIB)
-    again = allocator.take(20 * MIB)
-    assert allocator.reserved == 90 * MIB
-    rest = allocator.take(10 * MIB)  # of the same segment
-    assert allocator.reserved == 90 * MIB
-    for block in (again, rest):
-        allocator.give_back(block)
-    allocator.take(31 * MIB)  # neighbours join, but segments do not
-    assert allocator.reserved == 122 * MIB
-    assert allocator.most_allocated == 90 * MIB
-
-
-@pytest.mark.parametrize(
-    ("size", "takes"), [(1, 2), (MIB, 2), (MIB + 1, 20), (10 * MIB, 10), (11 * MIB - 1, 12)]
-)
-def test_segments_have_the_sizes_of_pytorchs(size, takes):
-    allocator = CachingAllocator()
-    allocator.take(size)
-    assert allocator.reserved == takes * MIB
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -256,7 +215,7 @@ def test_the_range_holds_what_cuda_reserves(batch_size):
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     draw(pipeline, batch_size)
-    least, _, most = forecast_memory("sd15-shape", batch_size=batch_size).kept
+    least, _, most = forecast_memory("sd15-shape", batch_size=batch_size).reserved
     assert 0.9 * least <= torch.cuda.max_memory_reserved() <= 1.1 * most
 
 
@@ -264,17 +223,17 @@ def test_the_range_holds_what_cuda_reserves(batch_size):
 
 
 @pytest.mark.parametrize("settings", [{}, {"attention": "classic", "vae_slicing": True}], ids=str)
-def test_the_largest_batch_is_the_largest_whose_careful_forecast_fits(settings):
-    budgets = {"small": 5.0, "large": 11.76}
-    table = what_fits("sd15-shape", gpus=budgets, **settings)
-    for name, gib in budgets.items():
-        for column, end in (("largest batch", 2), ("at most", 0)):
-            size = int(table[column][name])
-            fits, fails = (
-                forecast_memory("sd15-shape", batch_size=batch, **settings).process[end]
-                for batch in (size, size + 2 + size // 10)  # between the sizes that are forecast
-            )
-            assert 0.95 * fits <= gib * 2**30 < fails
+def test_the_largest_batch_is_the_largest_that_is_forecast_to_fit(settings):
+    gib = 1.0
+    table = what_fits("tiny-portraits", gpus={"mine": gib}, **settings)
+    for column, end in (("largest batch", 2), ("at most", 0)):
+        size = int(table[column]["mine"])
+        fits, fails = (
+            forecast_memory("tiny-portraits", batch_size=batch, **settings).process[end]
+            for batch in (size, size + 2 + size // 10)  # between the sizes that are forecast
+        )
+        assert size > 1
+        assert 0.95 * fits <= gib * 2**30 < fails
 
 
 def test_each_gpu_has_a_row_and_a_small_one_may_hold_nothing():
@@ -288,26 +247,23 @@ def test_each_gpu_has_a_row_and_a_small_one_may_hold_nothing():
 
 
 def test_a_budget_below_one_image():
-    with pytest.raises(ValueError, match=r"One image may take .* GB, more than .*: allow more"):
+    with pytest.raises(
+        ValueError, match=r"One image may take .* GB, and the largest GPU has .*: use a smaller"
+    ):
         what_fits("sd15-shape", gpus={"mine": 2.0})
 
 
-def test_a_wrong_setting_is_refused_by_what_fits_too():
-    with pytest.raises(ValueError, match="'disk' is no kind of offload"):
-        what_fits("tiny-portraits", offload="disk")
-
-
-def test_a_refusal_leaves_the_pipeline_as_it_was(pipeline):
-    before = {name: id(part) for name, part in pipeline.components.items()}
-    attention = {name: id(one) for name, one in pipeline.unet.attn_processors.items()}
-    for call in (
-        lambda: largest_batch(pipeline, get_inputs, limit=0),
-        lambda: largest_batch(pipeline, lambda size: get_inputs(0), limit=1),
-        lambda: peak_memory(lambda: draw(pipeline, height=100, width=100), pipeline),
-    ):
-        with pytest.raises(ValueError):
-            call()
-    gc.collect()
-    assert {name: id(part) for name, part in pipeline.components.items()} == before
-    assert {name: id(one) for name, one in pipeline.unet.attn_processors.items()} == attention
-    assert len(draw(pipeline).images) == 1
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"offload": "disk"}, "offload is 'disk'"),
+        ({"gpus": ["T4"]}, r"gpus is \['T4'\]: use a dict, such as"),
+        ({"gpus": {}}, r"gpus is \{\}: use a dict"),
+        ({"gpus": {"mine": "8"}}, "gpus has '8' for mine: use a number"),
+        ({"gpus": {"mine": float("nan")}}, "gpus has nan for mine: use a number"),
+    ],
+    ids=str,
+)
+def test_wrong_input_of_what_fits_gets_one_sentence(settings, message):
+    with pytest.raises(ValueError, match=message):
+        what_fits("tiny-portraits", **settings)

@@ -1,0 +1,141 @@
+"""Fit the constants of the forecast to published times, and report its errors.
+
+Run `python -m labs.forecast.fit` after the data or the roofline have changed; it takes a few
+minutes. It writes data/constants.json and the tables in README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from labs.forecast.gpus import DATA
+from labs.forecast.published import (
+    forecast_published_memory,
+    forecast_published_seconds,
+    forecast_row,
+    read_published_seconds,
+)
+from labs.forecast.rates import Constants, read_constants
+
+if TYPE_CHECKING:
+    import pandas
+
+README = DATA.parent / "README.md"
+BEGIN, END = "<!-- written by labs.forecast.fit -->\n", "<!-- end -->"
+START = Constants(0.3, 0.3, 0.5, 2.0, 15.0)
+LEAST = Constants(0.1, 0.05, 0.1, 0.5, 5.0)
+MOST = Constants(0.9, 0.9, 1.0, 5.0, 50.0)
+SCALE = 0.1  # larger errors count less than by their square
+
+
+def rows_to_fit(rows: pandas.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows that are fitted: measured by one person, at batch 4 and more."""
+    return rows.query("people == 1 and batch_size >= 4").to_dict("records")
+
+
+def log_errors(constants: Constants, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Return the logarithms of forecast over published seconds, shape (rows,)."""
+    return np.array([np.log(forecast_row(row, constants)[1] / row["seconds"]) for row in rows])
+
+
+def loss(constants: Constants, rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return what is minimized, as by SciPy's `least_squares(..., loss="soft_l1")`."""
+    squares = (log_errors(constants, rows) / SCALE) ** 2
+    return float(SCALE**2 * ((1 + squares) ** 0.5 - 1).sum())
+
+
+def fit(rows: Sequence[Mapping[str, Any]]) -> Constants:
+    """Return the constants with the smallest loss.
+
+    Source: SciPy, `least_squares`.
+    """
+    from scipy.optimize import least_squares
+
+    low, high = np.array(LEAST), np.array(MOST)
+    found = least_squares(
+        lambda x: log_errors(Constants(*(low + x * (high - low))), rows),
+        (np.array(START) - low) / (high - low),
+        bounds=(0, 1),
+        loss="soft_l1",
+        f_scale=SCALE,
+        diff_step=1e-3,
+        xtol=1e-4,
+    )
+    return Constants(*map(float, np.round(low + found.x * (high - low), 4)))
+
+
+def report(seconds: pandas.DataFrame, memory: pandas.DataFrame) -> str:
+    """Return the errors of the forecasts as two tables in Markdown.
+
+    Args:
+        seconds: what `forecast_published_seconds` returns.
+        memory: what `forecast_published_memory` returns.
+    """
+    large, crowd = seconds.batch_size >= 4, seconds.people > 1
+    groups = {
+        "**Seconds, batch 4 and more**": seconds[large],
+        "... measured by one person": seconds[large & ~crowd],
+        "... medians of a crowd": seconds[large & crowd],
+    }
+    groups |= {f"... {family}": rows for family, rows in seconds[large].groupby("family")}
+    groups |= {
+        "Seconds, batch 2 and 3": seconds[(seconds.batch_size > 1) & ~large],
+        "Seconds, batch 1": seconds[seconds.batch_size == 1],
+        "Seconds, Stable Diffusion XL, 1024 x 1024": seconds[
+            seconds.model.str.startswith("SDXL") & (seconds.height == 1024)
+        ],
+    }
+    peaks = {f"... {measure}": rows for measure, rows in memory.groupby("measure")}
+    peaks = {"**Memory**": memory} | peaks
+    lines = ["| | rows | median error | nine of ten within | lowest | in the range |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
+    lines += [_line(name, rows, rows.seconds) for name, rows in groups.items()]
+    lines += [_line(name, rows, rows.mib) for name, rows in peaks.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, rows: pandas.DataFrame, published: pandas.Series) -> str:
+    error = rows.error.abs()
+    ranged = rows.least < rows.most  # what is allocated is forecast as one figure
+    inside = ((rows.least <= published) & (published <= rows.most))[ranged].mean()
+    cells = f"{error.median():.0%} | {error.quantile(0.9):.0%} | {rows.error.min():.0%}"
+    return f"| {name} | {len(rows)} | {cells} | {f'{inside:.0%}' if ranged.any() else '-'} |"
+
+
+def replace_report(text: str, tables: str) -> str:
+    """Return the README's text with other tables between its marks."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}{tables}{END}{after}"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file beside and rename it, so that it is never half written."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def main() -> None:
+    """Fit to all times, and without each family of cards; write the constants and the errors."""
+    rows = read_published_seconds()
+    fitted = {"all": fit(rows_to_fit(rows))}
+    for family in tqdm(sorted({row["family"] for row in rows_to_fit(rows)}), "families"):
+        fitted[f"without {family}"] = fit(rows_to_fit(rows[rows.family != family]))
+    lines = [f' "{name}": {json.dumps(values._asdict())}' for name, values in fitted.items()]
+    write(DATA / "constants.json", "{\n" + ",\n".join(lines) + "\n}\n")
+    read_constants.cache_clear()
+    tables = report(forecast_published_seconds(), forecast_published_memory())
+    write(README, replace_report(README.read_text(encoding="utf-8"), tables))
+    print(*lines, tables, sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Plots of what cards would take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE = "#0072B2", "#E69F00"  # of Okabe and Ito's palette, safe for colour-blind readers
+
+
+def plot_prices(table: pandas.DataFrame) -> Figure:
+    """Plot hours against price, a labelled point for each card, with the range of the hours.
+
+    Show it with `show(figure, alt=describe_prices(table))`.
+
+    Args:
+        table: what `what_will_it_take` returns, with prices.
+
+    Raises:
+        ValueError: there are no prices, or no card fits.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
+
+    priced = _priced(table)
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for fits, colour, marker in (("surely", BLUE, "o"), ("perhaps", ORANGE, "s")):
+        cards = priced[priced["fits"] == fits]
+        hours = cards["hours"]
+        error = [hours - cards["hours at best"], cards["hours at worst"] - hours]
+        label = f"fits {fits}" if len(cards) else None
+        axes.errorbar(hours, cards["price"], xerr=error, fmt=marker, color=colour, label=label)
+    for name, row in priced.iterrows():
+        point = (row["hours"], row["price"])
+        axes.annotate(name, point, xytext=(6, 6), textcoords="offset points")
+    axes.set(xscale="log", yscale="log", xlabel="hours", ylabel="price, in the currency given")
+    for axis in (axes.xaxis, axes.yaxis):  # 2 and 20, not 2 x 10^0 and 2 x 10^1
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
+    axes.set_title("Down is cheaper, left is sooner")
+    axes.legend()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def describe_prices(table: pandas.DataFrame) -> str:
+    """Return the alt text of `plot_prices`.
+
+    Raises:
+        ValueError: there are no prices, or no card fits.
+    """
+    points = [
+        f"{name} {row['hours']:.2g} hours for {row['price']:.2g}"
+        for name, row in _priced(table).iterrows()
+    ]
+    return f"Scatter plot of hours against price: {'; '.join(points)}."
+
+
+def _priced(table: pandas.DataFrame) -> pandas.DataFrame:
+    if "price" not in table:
+        raise ValueError(
+            "There are no prices to plot: use what_will_it_take(..., price_per_hour={...})."
+        )
+    priced = table.dropna(subset=["price"])
+    if priced.empty:
+        raise ValueError("No card holds even one image: use a smaller size, or vae_slicing=True.")
+    return priced

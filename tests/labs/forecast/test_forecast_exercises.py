@@ -1,0 +1,86 @@
+"""The exercises about memory, seconds and prices tell right answers from wrong ones."""
+
+import pytest
+
+from helpers import Measurement
+from helpers.memory import format_bytes
+from labs.forecast import exercises, forecast_memory, what_will_it_take
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        exercises.cheapest_in_time,
+        exercises.impossible_figure,
+        exercises.largest_that_fits,
+        exercises.predicted_seconds,
+        exercises.settings_that_fit,
+    ],
+)
+def test_no_answer_or_nonsense_gets_a_sentence(check):
+    assert check(None).startswith("Not tried yet: ")
+    for nonsense in ([], True, {"a": 1}):
+        assert check(nonsense).startswith("Not yet: ")
+
+
+def test_settings_that_fit_a_budget():
+    def check(answer, budget):
+        return exercises.settings_that_fit(answer, "tiny-portraits", 32, budget)
+
+    whole = forecast_memory("tiny-portraits", batch_size=32, dtype="float32").peak
+    takes = format_bytes(whole)
+    assert check({"dtype": "float32"}, whole) == f"Right: a batch of 32 takes {takes}."
+    assert check({"dtype": "float32"}, whole - 1).startswith("Not yet: it takes ")
+    assert check({"dtype": "float16", "vae_slicing": True}, whole / 2).startswith("Right: ")
+    assert "Most are the activations" in check({"attention": "classic"}, 1)
+    assert "TypeError" in check({"batch": 32}, 1)
+    assert "ValueError" in check({"attention": "quick"}, 1)
+
+
+def test_the_largest_batch_that_fits():
+    budget = forecast_memory("tiny-portraits", batch_size=5).peak
+
+    def check(answer):
+        return exercises.largest_that_fits(answer, "tiny-portraits", budget)
+
+    assert check(5).startswith("Right: 5 takes ")
+    assert check(4) == "Not yet: 4 fits, and so does 5."
+    assert check(6).startswith("Not yet: 6 would take ")
+    assert "ValueError" in check(0)
+
+
+def test_the_cheapest_card_in_time():
+    prices = {"T4": 1, "RTX 4090": 2, "H100": 9}
+    table = what_will_it_take("sd15-shape", 10_000, prices, batch_size=4)
+    table.loc["P100-PCIE-16GB"] = ["too little memory"] + [None] * (table.shape[1] - 1)
+    replies = {
+        "T4": "Not yet: at worst the T4 takes",
+        "H100": "Not yet: the H100 80GB HBM3 is done in time, and so is a cheaper card.",
+        "RTX 3090": "Not yet: the table has no RTX 3090, only ",
+        "P100": "Not yet: it does not surely fit on the P100-PCIE-16GB: too little memory.",
+        "T5": "Not yet: ",
+        "rtx 4090": "Right: at worst the RTX 4090 takes ",
+    }
+    for answer, reply in replies.items():
+        assert exercises.cheapest_in_time(answer, table, hours=8).startswith(reply)
+
+
+def test_one_of_the_claimed_times_is_impossible():
+    claims = exercises.claimed_times()
+    replies = {name: exercises.impossible_figure(name, claims) for name in claims.index}
+    assert [name for name, reply in replies.items() if reply.startswith("Right: ")] == ["B"]
+    assert exercises.impossible_figure("E", claims).startswith("Not yet: ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [
+        (1.2, "Right: 1.20 s is 20% more than the 1.00 s"),
+        (0.8, "Right: 0.80 s is 20% less"),
+        (2.0, "Not yet: 2.00 s is 100% more"),
+        (0.5, "Not yet: 0.50 s is 50% less"),
+    ],
+)
+def test_predicted_seconds(answer, reply):
+    took = Measurement("mine", [], 1.0, 0.1)
+    assert exercises.predicted_seconds(answer, took).startswith(reply)
