@@ -1,13 +1,11 @@
-"""Checks of the exercises about memory, seconds and prices."""
+"""Checks of the exercises about seconds and prices."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from helpers.lessons.exercises import checks
-from helpers.memory import format_bytes
 from labs.forecast.gpus import find_card
-from labs.forecast.memory import forecast_memory
 from labs.forecast.published import forecast_row, read_published_seconds
 from labs.forecast.rates import read_constants
 
@@ -19,54 +17,6 @@ if TYPE_CHECKING:
 TOLERANCE = 0.25  # of the seconds that a call took
 # Claimed for 50 steps in half precision at 512 x 512 pixels; an L4 takes three times as long.
 IMPOSSIBLE = {"gpu": "L4", "seconds": 1.2, "source": "a claim that was passed on"}
-
-
-@checks(dict, "settings in a dict")
-def settings_that_fit(answer: dict[str, Any], model: str, batch_size: int, budget: float) -> str:
-    """Check whether a batch fits into the budget with these settings.
-
-    Args:
-        answer: settings of `forecast_memory`, such as {"dtype": "float16"}.
-        model: a name of `MODELS`.
-        batch_size: images at once.
-        budget: bytes.
-    """
-    forecast = forecast_memory(model, batch_size=batch_size, **answer)
-    takes = format_bytes(forecast.peak)
-    if forecast.peak <= budget:
-        return f"Right: a batch of {batch_size} takes {takes}."
-    part = max(forecast.peaks, key=forecast.peaks.__getitem__)
-    kind = "weights" if forecast.weights[part] > forecast.activations[part] else "activations"
-    return (
-        f"Not yet: it takes {takes} of a budget of {format_bytes(budget)}. "
-        f"Most are the {kind} of the {part}."
-    )
-
-
-@checks(int, "a batch size")
-def largest_that_fits(answer: int, model: str, budget: float, **options: Any) -> str:
-    """Check whether this is the largest batch that fits into the budget.
-
-    Args:
-        answer: a batch size.
-        model: a name of `MODELS`.
-        budget: bytes.
-        options: of `forecast_memory`.
-    """
-    takes, one_more = (
-        forecast_memory(model, batch_size=size, **options).peak for size in (answer, answer + 1)
-    )
-    if takes > budget:
-        return (
-            f"Not yet: {answer} would take {format_bytes(takes)} "
-            f"of a budget of {format_bytes(budget)}."
-        )
-    if one_more <= budget:
-        return f"Not yet: {answer} fits, and so does {answer + 1}."
-    return (
-        f"Right: {answer} takes {format_bytes(takes)}, "
-        f"and {answer + 1} would take {format_bytes(one_more)}."
-    )
 
 
 @checks(str, "a card's name")

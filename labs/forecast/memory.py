@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ import torch
 from helpers.memory import LiveStorages, bytes_of, format_bytes, modules_of, tensors_of
 from helpers.models import MODELS
 from labs.forecast.dry_run import (
-    COMPONENTS,
     FusedAttention,
     Range,
     build_without_weights,
@@ -54,23 +52,21 @@ CUDA_CONTEXT: Range = (0.3e9, 0.5e9, 0.7e9)
 RESERVED: Range = (1.0, 1.1, 1.25)
 RESERVED_PER_DOUBLING: Range = (0.0, 0.06, 0.12)
 
-OFFLOAD = (None, "model", "sequential", "group")
-
 
 @dataclass(frozen=True)
 class Forecast:
-    """The forecast peak memory of a run, in bytes, by component."""
+    """The forecast peak memory of a run, in bytes."""
 
     label: str
-    weights: dict[str, int]  # on the device when the component is at its peak
-    activations: dict[str, int]  # the other tensors at that moment
+    weights: int  # of all components
+    activations: dict[str, int]  # the other tensors at the peak of each component
     allocated: int = 0  # at the peak on an NVIDIA GPU, with the workspaces of convolutions
     images_at_once: int = 1  # that the VAE decodes
 
     @property
     def peaks(self) -> dict[str, int]:
         """Weights and activations together, by component."""
-        return {part: self.weights[part] + self.activations[part] for part in self.weights}
+        return {part: self.weights + size for part, size in self.activations.items()}
 
     @property
     def peak(self) -> int:
@@ -122,7 +118,6 @@ def forecast_memory(
     attention: str = "sdpa",
     vae_slicing: bool = False,
     vae_tiling: bool = False,
-    offload: str | None = None,
 ) -> Forecast:
     """Forecast the peak memory of a run, without weights and without a GPU, in about a second.
 
@@ -140,26 +135,23 @@ def forecast_memory(
             `pipeline.enable_attention_slicing()`.
         vae_slicing: `pipeline.vae.enable_slicing()`, images are decoded one by one.
         vae_tiling: `pipeline.vae.enable_tiling()`, large images are decoded in tiles.
-        offload: None; "model", `enable_model_cpu_offload`; "sequential",
-            `enable_sequential_cpu_offload`; "group", `enable_group_offload` by single blocks.
 
     Raises:
         ValueError: the model is not supported, or an option is none of the above.
 
     Example:
         >>> print(forecast_memory("sd15-shape", batch_size=4))
-        sd15-shape, batch of 4, 512 x 512, float16, ...: at most 3.75 GB of tensors, in the ...
+        sd15-shape, batch of 4, 512 x 512, float16, ...: at most 3.74 GB of tensors, in the ...
     """
-    if offload not in OFFLOAD:
-        raise ValueError(f"offload is {offload!r}: use one of {', '.join(map(repr, OFFLOAD))}.")
     check_count("batch_size", batch_size)
     check_size(height, width)
     # The configs in a folder can change, those of MODELS cannot.
     run = _forecast if str(model) in MODELS else _forecast.__wrapped__
-    return run(
+    forecast = run(
         str(model), batch_size, height, width, dtype_name(dtype), str(attention),
-        bool(vae_slicing), bool(vae_tiling), offload,
+        bool(vae_slicing), bool(vae_tiling),
     )  # fmt: skip
+    return replace(forecast, activations=dict(forecast.activations))
 
 
 @lru_cache(maxsize=256)
@@ -172,39 +164,31 @@ def _forecast(
     attention: str,
     vae_slicing: bool,
     vae_tiling: bool,
-    offload: str | None,
 ) -> Forecast:
     pipeline = build_without_weights(model, dtype)
     height, width = image_size(pipeline, height, width)
     set_attention(pipeline, attention)
     pipeline.vae.use_slicing, pipeline.vae.use_tiling = vae_slicing, vae_tiling
-    modules = modules_of(pipeline)
-    weights, activations, allocated = {}, {}, 0
+    tensors = tensors_of(*modules_of(pipeline).values())
+    weights, activations, allocated = bytes_of(tensors), {}, 0
     for component, call in component_calls(pipeline, batch_size, height, width).items():
-        storages = DeviceStorages(ignored=tensors_of(*modules.values()))
-        resident = weights_on_device(modules, COMPONENTS[component], offload, storages)
-        with torch.no_grad(), resident, FusedAttention(), storages:
+        with torch.no_grad(), FusedAttention(), DeviceStorages(tensors, weights) as storages:
             call()
-        weights[component] = storages.weights_at_peak
-        activations[component] = storages.peak - storages.weights_at_peak
+        activations[component] = storages.peak - weights
         allocated = max(allocated, storages.allocated)
     label = f"{model}, batch of {batch_size}, {width} x {height}, {dtype}, {attention} attention"
     label += ", VAE slicing" * vae_slicing + ", VAE tiling" * vae_tiling
-    label += f", {offload} offload" * bool(offload)
     return Forecast(label, weights, activations, allocated, 1 if vae_slicing else batch_size)
 
 
 class DeviceStorages(LiveStorages):
-    """Count live storages with the weights among them, and what a GPU allocates.
+    """Count live storages, and what a GPU allocates for them.
 
     For a convolution, an NVIDIA GPU also allocates a workspace: as much as its input, weights and
     output, to convert them to the layout that tensor cores read.
     """
 
-    def __init__(self, ignored: Iterable[torch.Tensor]) -> None:
-        super().__init__(ignored)
-        self.weights = self.weights_at_peak = 0
-        self.allocated = 0
+    allocated = 0  # bytes at the peak
 
     def __torch_dispatch__(
         self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
@@ -215,63 +199,6 @@ class DeviceStorages(LiveStorages):
             workspace = args[0].nbytes + args[1].nbytes + result.nbytes
         self.allocated = max(self.allocated, self.peak, self.live + workspace)
         return result
-
-    def add(self, size: int) -> None:
-        """Count bytes that arrive, or leave if the size is negative."""
-        if self.live + size > self.peak:
-            self.weights_at_peak = self.weights
-        super().add(size)
-
-    def move_weights(self, size: int) -> None:
-        """Count weights that arrive on the device, or leave it if the size is negative."""
-        self.weights += size
-        self.add(size)
-
-
-@contextmanager
-def weights_on_device(
-    modules: Mapping[str, torch.nn.Module],
-    name: str,
-    offload: str | None,
-    storages: DeviceStorages,
-) -> Iterator[None]:
-    """Count the weights that are on the device while the module of that name runs."""
-    # Diffusers never offloads the safety checker.
-    resident = [part for part in modules if offload is None or part in (name, "safety_checker")]
-    if offload in ("sequential", "group") and name != "safety_checker":
-        resident.remove(name)
-        split = layer_bytes if offload == "sequential" else block_bytes
-        for part, size in split(modules[name]).items():
-            part.register_forward_pre_hook(partial(_move_weights, storages, size))
-            part.register_forward_hook(partial(_move_weights, storages, -size))
-    size = bytes_of(tensors_of(*(modules[part] for part in resident)))
-    storages.move_weights(size)
-    yield
-    storages.move_weights(-size)
-
-
-def _move_weights(storages: DeviceStorages, size: int, *_: object) -> None:
-    storages.move_weights(size)
-
-
-def layer_bytes(module: torch.nn.Module) -> dict[torch.nn.Module, int]:
-    """Return the bytes of each layer's own weights, which sequential offload moves together."""
-    return {part: bytes_of(part.parameters(recurse=False)) for part in module.modules()}
-
-
-def block_bytes(module: torch.nn.Module) -> dict[torch.nn.Module, int]:
-    """Return the bytes of each block's weights, which group offload moves together.
-
-    The module itself stands for the weights that are in no block.
-    """
-    nested = getattr(module, "_group_offload_block_modules", None) or ()
-    groups: dict[torch.nn.Module, int] = {}
-    for name, child in module.named_children():
-        if name in nested:
-            groups |= block_bytes(child)
-        elif isinstance(child, torch.nn.ModuleList | torch.nn.Sequential):
-            groups |= {block: bytes_of(tensors_of(block)) for block in child}
-    return groups | {module: bytes_of(tensors_of(module)) - sum(groups.values())}
 
 
 def what_fits(
@@ -306,8 +233,7 @@ def what_fits(
     if max(memory.values()) < most[0]:
         raise ValueError(
             f"One image may take {format_bytes(most[0])}, and the largest GPU has "
-            f"{format_bytes(max(memory.values()))}: use a smaller height and width, VAE tiling or "
-            "offload."
+            f"{format_bytes(max(memory.values()))}: use a smaller height and width, or VAE tiling."
         )
     table = {
         "memory (GB)": [size / 1e9 for size in memory.values()],
