@@ -179,7 +179,30 @@ def _notice_text(text: str, pipeline: Any) -> str:
         sentences.append(f"Too long, so this is not read: {cut}.")
     if unknown := unknown_words(text, pipeline):
         sentences.append(f"Not in the vocabulary, so read in pieces: {', '.join(unknown)}.")
+    for name in _partly_read(text, pipeline):
+        sentences.append(
+            f"Only the first vector of {name} is read: load it with a name in small letters, and "
+            "write it the same way."
+        )
     return " ".join(sentences)
+
+
+def _partly_read(text: str, pipeline: Any) -> list[str]:
+    """Return the names of textual inversion in a text of which only the first vector is read.
+
+    The tokenizer finds a name in any case; Diffusers adds the other vectors only to a name in small
+    letters that is written the same way.
+    """
+    tokenizer = getattr(pipeline, "tokenizer", None)
+    if tokenizer is None or not hasattr(pipeline, "maybe_convert_prompt"):
+        return []
+    expanded = pipeline.maybe_convert_prompt(text, tokenizer)
+    ids, names = set(tokenizer(expanded, verbose=False).input_ids), tokenizer.added_tokens_encoder
+    return [
+        name
+        for name, token in names.items()
+        if token in ids and f"{name}_1" in names and names[f"{name}_1"] not in ids
+    ]
 
 
 def _notice_steps(settings: Settings, pipeline: DiffusionPipeline) -> str:

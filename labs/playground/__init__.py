@@ -1,6 +1,6 @@
 """A widget to try prompts, seeds and settings, and grids that vary two settings."""
 
 from labs.playground.player import playground
-from labs.playground.xy_grid import xy_grid
+from labs.playground.xy_grid import replace_words, xy_grid
 
-__all__ = ["playground", "xy_grid"]
+__all__ = ["playground", "replace_words", "xy_grid"]

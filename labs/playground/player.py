@@ -1,13 +1,14 @@
-"""The playground itself: one state, the view made from it, and a thread that draws."""
+"""The playground: a widget that generates images in a thread of its own."""
 
 from __future__ import annotations
 
 import io
+import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,56 +16,50 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import ipywidgets
 
 from labs.images import Settings, read_settings, save_image
-from labs.images.describe import differences, to_code
-from labs.images.generate import Stopped, fitting_schedulers, generate, notices
-from labs.playground.preview import fit_preview, preview
-from labs.playground.state import (
-    Result,
-    State,
-    bring_back,
-    choose,
-    plan,
-    set_control,
-    take_new_seed,
-    take_settings,
-    to_result,
-    use_seed,
+from labs.images.describe import describe_settings, differences, to_code
+from labs.images.generate import (
+    Stopped,
+    check_pipeline,
+    default_size,
+    fitting_schedulers,
+    generate,
+    notices,
 )
-from labs.playground.view import View, address
+from labs.playground import view
+from labs.playground.preview import fit_preview, preview
+from labs.playground.view import Result
 
 if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
+    from PIL import Image
 
-SHARE = 0.1  # of the time may go into showing how far the picture is
-
+UPDATE_EVERY = 0.25  # seconds between updates of the progress, at least
+SCHEDULER = "DPMSolverMultistepScheduler"  # 20 steps are enough for it
 BLACK = (
-    "Done, and all black: either the model's safety checker held the picture back, or float16 "
-    "overflowed."
+    "Done, but the image is black: either the model's safety checker withheld it (try another "
+    "seed), or the numbers overflowed (load the pipeline with dtype='float32')."
 )
-COLAB_WAITS = "Drawing. On Colab, Stop and everything else wait until the pictures are done."
+COLAB_WAITS = "Generating. On Colab, Stop and other cells wait until the images are done."
 
 
 def playground(pipeline: DiffusionPipeline) -> Playground:
-    """Show controls for a pipeline, and what it draws with them.
+    """Show controls for a pipeline, and the images that it generates.
 
-    Drawing goes on beside the kernel's main thread, so that it can be stopped and other cells run
-    meanwhile; on Google's Colab alone, Stop and other cells wait until the pictures are done. The
-    pipeline is left as it is, so the scheduler is chosen here too: at first it is
-    DPMSolverMultistepScheduler, which draws well in 20 steps, or the pipeline's own if that does
-    not fit.
+    Images are generated in a thread, so that Stop works and other cells can run in the meantime.
+    Only on Google Colab do both wait until the images are done. The pipeline keeps its scheduler:
+    the playground has its own, at first DPMSolverMultistepScheduler if that fits.
 
     Args:
-        pipeline: any whose parts are those of Stable Diffusion.
+        pipeline: any of Diffusers' that generates from a prompt alone.
 
-    Returns:
-        The widget. Its `results` are the pictures drawn so far; `load` makes a saved picture
-        again, `save` saves the one that is shown, `generate`, `stop` and `wait` are its buttons.
+    Raises:
+        ValueError: the pipeline starts from an image.
 
     Example:
         >>> from helpers import load_pipeline
         >>> play = playground(load_pipeline("tiny-portraits", device="cpu"))
-        >>> play.state.num_inference_steps = 2
+        >>> play.controls["num_inference_steps"].value = 2
         >>> play.generate()
         >>> play.wait()
         >>> play.results[0].settings.seed, play.results[0].image.size
@@ -74,251 +69,272 @@ def playground(pipeline: DiffusionPipeline) -> Playground:
 
 
 class Playground(ipywidgets.VBox):
-    """The widget that `playground` returns: one state, the view drawn from it, and a thread.
+    """The widget that `playground` returns.
 
-    Example:
-        >>> from helpers import load_pipeline
-        >>> Playground(load_pipeline("tiny-portraits", device="cpu"))
-        The playground: run this cell to use it.
+    Attributes:
+        controls: the widgets of the settings, by name.
+        buttons: the buttons, by name; `generate`, `stop` and `bring_back` press them from code.
+        upload: the widget that loads a file.
+        parts: the HTML of the message, the progress, the images, the code, and of a notice for
+            each control.
+        strip: the box of the thumbnails.
+        results: the images generated so far, oldest first.
+        shown: the indices of the results that are shown large: one, or two to compare.
     """
 
     def __init__(self, pipeline: DiffusionPipeline) -> None:
+        check_pipeline(pipeline)
         self.pipeline = pipeline
-        self.state = State()
+        self.results: list[Result] = []
+        self.shown: list[int] = []
         schedulers = fitting_schedulers(pipeline)
-        if self.state.scheduler not in schedulers:
-            self.state.scheduler = type(pipeline.scheduler).__name__
-        self._fitted = self._fit_preview()
-        self._changing = threading.RLock()  # held while the state changes and is shown
-        self._drawing = threading.Lock()  # held while a picture is drawn
-        self._stop = threading.Event()
-        self._idle = threading.Event()  # set while nothing is drawn or about to be
-        self._idle.set()
-        self._view = View(schedulers, self._choose)
+        scheduler = SCHEDULER if SCHEDULER in schedulers else type(pipeline.scheduler).__name__
+        self.controls = view.make_controls(schedulers, scheduler, default_size(pipeline))
+        self.buttons = view.make_buttons()
+        self.upload = ipywidgets.FileUpload(
+            accept=".png", description="Load an image", layout={"width": "auto"}
+        )
+        self.parts = {name: ipywidgets.HTML() for name in (*view.PARTS, *self.controls)}
+        self.strip = ipywidgets.Box(layout={"flex_flow": "row wrap"})
+        self._run = Run()
+        self._run.ended.set()
+        self._generating = threading.Lock()  # held by the thread whose turn it is
+        self._showing = threading.RLock()  # held while results or messages change
+        self._fitted: torch.Tensor | None = None  # for the previews
         self._connect()
-        with self._change(controls=True):
-            self._take_notice()
-        super().__init__([self._view.whole], layout={"width": "100%"})
-
-    def _fit_preview(self) -> torch.Tensor | None:
-        """What shows a picture as it forms; None where the encoder's weights are elsewhere."""
-        try:
-            return fit_preview(self.pipeline.vae)
-        except (AttributeError, NotImplementedError, RuntimeError):
-            return None
+        self._say("Ready.")
+        self._show_notices()
+        whole = view.lay_out(self.controls, self.buttons, self.parts, self.upload, self.strip)
+        super().__init__(whole, layout={"width": "100%"})
 
     def __repr__(self) -> str:
         return "The playground: run this cell to use it."
 
     @property
-    def results(self) -> list[Result]:
-        """The pictures drawn so far, oldest first."""
-        return list(self.state.results)
+    def running(self) -> bool:
+        """Whether images are being generated."""
+        return not self._run.ended.is_set()
 
     def generate(self) -> None:
-        """Start to draw what the controls say, in place of what is being drawn."""
-        with self._change(controls=True) as state:
-            if not state.keep_seed:
-                take_new_seed(state)
-            try:
-                todo = plan(state, self.pipeline)
-            except ValueError as error:
-                state.message = str(error)
-                return
-            self._stop.set()
-            self._stop = threading.Event()
-            state.running, state.done, state.progress = True, 0, ""
-            state.message = COLAB_WAITS if _on_colab() else "Drawing."
-            self._idle.clear()
-        draw_all = partial(self._draw_all, todo, self._stop)
+        """Start to generate what the controls say, instead of what is being generated."""
+        if not self.controls["keep_seed"].value:
+            self.controls["seed"].value = str(secrets.randbelow(2**32))
+        try:
+            run = Run(self._plan())
+        except ValueError as error:
+            self._say(str(error))
+            return
+        with self._showing:
+            self._run.stop.set()
+            self._run = run
+            self.buttons["stop"].disabled = False
+            self._say(COLAB_WAITS if _on_colab() else "Generating.")
         if _on_colab():
-            draw_all()
-        else:  # not a child of what runs now: it waits for its turn by itself
-            threading.Thread(target=draw_all, name="playground", daemon=True).start()
+            self._generate_all(run)
+        else:
+            threading.Thread(target=self._generate_all, args=(run,), daemon=True).start()
 
     def stop(self) -> None:
-        """Stop at the end of the step that is being taken."""
-        self._stop.set()
+        """Stop at the end of the current step."""
+        self._run.stop.set()
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until nothing is being drawn, or for so many seconds."""
-        self._idle.wait(timeout)  # not for the thread: one that is interrupted seems to have ended
+        """Wait until nothing is being generated, or for this number of seconds."""
+        self._run.ended.wait(timeout)
 
     def load(self, png: str | Path | BinaryIO) -> None:
-        """Bring a saved picture's settings back, and draw it again.
+        """Set the controls to a saved image's settings, and generate it again.
 
-        A model that the file names is not loaded. If the picture needs another one, or anything
-        else that this pipeline has not, that is said and nothing is drawn.
+        A model that the file names is not loaded. If the image needs another model, or anything
+        else that differs here, a message says so and nothing is generated.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it holds no settings, broken ones, or a scheduler that does not fit.
+            ValueError: it holds no settings, damaged ones, or a scheduler that does not fit.
         """
         settings = read_settings(png)
         difference = differences(settings, self.pipeline)
-        with self._change(controls=True) as state:
-            take_settings(state, settings)
-            state.message = difference
-            self._take_notice()
-        if not difference:
+        self._set_controls(settings)
+        if difference:
+            self._say(difference)
+        else:
             self.generate()
 
     def save(self, path: str | Path) -> None:
-        """Save the picture that is shown, with its settings inside.
+        """Save the image that is shown as PNG, with its settings inside.
 
         Raises:
-            ValueError: there is no picture yet, or the name does not end in .png.
+            ValueError: there is no image yet, or the name does not end in .png.
+            OSError: the file cannot be written.
         """
-        if not self.state.shown:
-            raise ValueError("There is no picture to save yet: generate one.")
-        result = self.state.results[self.state.shown[-1]]
+        if not self.shown:
+            raise ValueError("There is no image to save yet: generate one.")
+        result = self.results[self.shown[-1]]
         save_image(result.image, path, result.settings)
 
-    @contextmanager
-    def _change(self, controls: bool = False) -> Iterator[State]:
-        """Change the state, then show it; the controls too, but only from the main thread.
-
-        What somebody types reaches the kernel a little later, so a drawing thread that set the
-        controls would undo it.
-        """
-        with self._changing:
-            try:
-                yield self.state
-            finally:
-                self._view.show(self.state)
-                if controls:
-                    self._view.show_controls(self.state)
+    def bring_back(self) -> None:
+        """Set the controls to the settings of the image that is shown."""
+        if self.shown:
+            self._set_controls(self.results[self.shown[-1]].settings)
 
     def _connect(self) -> None:
-        for name, control in self._view.controls.items():
-            control.observe(partial(self._set, name), "value")
-        actions = {
-            "generate": self.generate,
-            "stop": self.stop,
-            "new_seed": partial(self._act, take_new_seed),
-            "bring_back": partial(self._act, bring_back),
-            "use_seed": partial(self._act, use_seed),
-        }
-        for name, action in actions.items():
-            self._view.buttons[name].on_click(lambda _, action=action: action())
-        self._view.upload.observe(self._load_upload, "value")
+        for control in self.controls.values():
+            control.observe(self._on_change, "value")
+        for name, button in self.buttons.items():
+            action = getattr(self, name)
+            button.on_click(lambda _, action=action: action())
+        self.upload.observe(self._on_upload, "value")
 
-    def _set(self, name: str, change: dict[str, Any]) -> None:
-        with self._change() as state:
-            set_control(state, name, change["new"])
-            self._take_notice()
+    def _on_change(self, _: object) -> None:
+        self._show_notices()
+        if not self.controls["compare"].value and len(self.shown) > 1:
+            self._show_results(self.shown[-1:])
 
-    def _act(self, action: Callable[[State], None]) -> None:
-        with self._change(controls=True) as state:
-            action(state)
-            self._take_notice()
-
-    def _choose(self, index: int) -> None:
-        with self._change() as state:
-            choose(state, index)
-
-    def _load_upload(self, change: dict[str, Any]) -> None:
-        files = change["new"]
-        # a dict in ipywidgets 7, which Colab keeps; a tuple since
+    def _on_upload(self, change: dict[str, Any]) -> None:
+        files = change["new"]  # a dict in ipywidgets 7, which Colab has; a tuple since then
         for file in files.values() if isinstance(files, dict) else files:
             try:
                 self.load(io.BytesIO(file["content"]))
             except ValueError as error:
-                with self._change() as state:
-                    state.message = str(error)
-        # emptied, so that the same file can be loaded again
-        self._view.upload.set_trait("value", type(files)())
+                self._say(str(error))
+        self.upload.set_trait("value", type(files)())  # so that the same file can be loaded again
 
-    def _take_notice(self) -> None:
+    def _choose(self, index: int) -> None:
+        """Show a result; while comparing, beside the one that was shown last."""
+        others = [other for other in self.shown if other != index]
+        self._show_results([*others[-1:], index] if self.controls["compare"].value else [index])
+
+    def _chosen(self) -> dict[str, Any]:
+        """Return what the controls say, by the names of the settings."""
+        values = {name: control.value for name, control in self.controls.items()}
+        chosen = {name: value for name, value in values.items() if name in Settings.model_fields}
+        seed = chosen["seed"].strip()
+        if seed.isdecimal() and len(seed) <= 20:
+            chosen["seed"] = int(seed)
+        return chosen
+
+    def _plan(self) -> list[Settings]:
+        """Return the settings of each image to generate, one seed after the other."""
+        first = describe_settings(self.pipeline, **self._chosen())
+        count = self.controls["num_images"].value
+        return [first.replace(seed=first.seed + number) for number in range(count)]
+
+    def _set_controls(self, settings: Settings) -> None:
+        for name, value in settings.model_dump().items():
+            if name in self.controls and value is not None:
+                self.controls[name].value = str(value) if name == "seed" else value
+        self.controls["keep_seed"].value, self.controls["num_images"].value = True, 1
+
+    def _show_notices(self) -> None:
+        """Show beside each control what there is to say about its setting."""
         try:
-            (settings, *_) = plan(self.state, self.pipeline)
-            self.state.notices = notices(self.pipeline, settings)
+            found = notices(self.pipeline, Settings(**self._chosen()))
         except ValueError as error:
-            self.state.notices = {getattr(error, "setting", "scheduler"): str(error)}
+            found = {getattr(error, "setting", ""): str(error)}
+            if not found.keys() & self.controls.keys():
+                self._say(str(error))
+        for name in self.controls:
+            self.parts[name].value = view.status(found.get(name, ""))
+            self.parts[name].layout.display = None if name in found else "none"
 
-    def _draw_all(self, todo: list[Settings], stop: threading.Event) -> None:
-        """Draw one after the other, each alone, so that each can be made again alone."""
+    def _say(self, message: str) -> None:
+        self.parts["message"].value = view.status(message)
+
+    def _show_results(self, shown: list[int]) -> None:
+        with self._showing:
+            self.shown, results = shown, [self.results[index] for index in shown]
+            self.parts["images"].value = view.figures(results)
+            self.parts["code"].value = view.code(results[-1]) if results else ""
+            self.buttons["bring_back"].disabled = not shown
+            for index, thumbnail in enumerate(self.strip.children):
+                mark = "shown: " if index in shown else ""
+                seed = self.results[index].settings.seed
+                thumbnail.children[1].description = f"{mark}seed {seed}"
+
+    def _add(self, image: Image.Image, settings: Settings) -> None:
+        png = io.BytesIO()
+        save_image(image, png, settings)
+        result = Result(png.getvalue(), settings, to_code(settings, self.pipeline))
+        with self._showing:
+            index = len(self.results)
+            self.results.append(result)
+            thumbnail = view.make_thumbnail(index, result)
+            thumbnail.children[1].on_click(lambda _: self._choose(index))
+            self.strip.children = (*self.strip.children, thumbnail)
+            self._choose(index)
+
+    def _generate_all(self, run: Run) -> None:
+        """Generate one image after the other, so that each can be generated again alone."""
         message = "Done."
-        with self._drawing:
-            clock = Clock(len(todo))
-            try:
-                for number, settings in enumerate(todo):
-                    if stop.is_set():
+        try:
+            with self._generating:
+                for number, settings in enumerate(run.todo):
+                    if run.stop.is_set():
                         raise Stopped("before the first step")
-                    report = partial(self._report, clock, number, stop)
+                    report = partial(self._report, run, number)
                     (image,) = generate(self.pipeline, [settings], report)
-                    result = to_result(image, settings, to_code(settings, self.pipeline))
-                    with self._change() as state:
-                        state.results.append(result)
-                        choose(state, len(state.results) - 1)
+                    self._add(image, settings)
                     message = "Done." if image.getbbox() else BLACK
-            except Stopped as stopped:
-                message = f"Stopped {stopped}: that picture was not finished, so it is not kept."
-            except KeyboardInterrupt:  # on Colab alone: threads are not interrupted
-                message = "Interrupted: that picture was not finished, so it is not kept."
-                raise
-            except Exception as error:  # whatever the model or the device may raise
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-                message = f"It could not be drawn ({reason}): change a setting and try again."
-            finally:
-                with self._change() as state:
-                    if self._stop is stop:  # else another drawing has taken its place
-                        state.running, state.forming, state.message = False, "", message
-                        self._idle.set()
+        except Stopped as stopped:
+            message = f"Stopped {stopped}: that image was not finished, so it is not kept."
+        except KeyboardInterrupt:  # on Colab only, as threads are not interrupted
+            message = "Interrupted: that image was not finished, so it is not kept."
+            raise
+        except Exception as error:  # the model and the device can raise any kind
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            message = f"The image could not be generated: {reason}"
+        finally:
+            self._end(run, message)
+
+    def _end(self, run: Run, message: str) -> None:
+        with self._showing:
+            if self._run is run:  # no other run has taken its place
+                self._say(message)
+                self.parts["progress"].value = ""
+                self.buttons["stop"].disabled = True
+                self._show_results(self.shown)
+        run.ended.set()
 
     def _report(
-        self,
-        clock: Clock,
-        number: int,
-        stop: threading.Event,
-        step: int,
-        steps: int,
-        foresee: Callable[[], torch.Tensor | None],
+        self, run: Run, number: int, step: int, steps: int, predict: Callable[[], Any]
     ) -> bool:
-        """Show how far it is, as often as takes a tenth of the time; tell whether to go on."""
-        if clock.is_due() and not stop.is_set():
-            with self._change() as state:
-                state.done = (number + step / steps) / clock.pictures
-                state.progress = (
-                    f"Picture {number + 1} of {clock.pictures}, step {step} of {steps}, "
-                    f"about {clock.seconds_left(state.done):.0f} s left"
-                )
-                shows = state.show_forming and self._fitted is not None
-                latents = foresee() if shows else None
-                state.forming = "" if latents is None else address(preview(latents, self._fitted))
-            clock.shown()
-        return not stop.is_set()
+        """Show the progress, not too often, and tell whether to go on."""
+        now = time.perf_counter()
+        if now - run.updated >= UPDATE_EVERY and not run.stop.is_set():
+            done = (number + step / steps) / len(run.todo)
+            left = (now - run.started) * (1 - done) / done
+            text = f"Image {number + 1} of {len(run.todo)}, step {step} of {steps}"
+            progress = view.progress_bar(done, f"{text}, about {left:.0f} s left")
+            self.parts["progress"].value = progress
+            small = self._preview(predict) if self.controls["preview"].value else None
+            if small:
+                self.parts["images"].value = view.preview_figure(small)
+            run.updated = time.perf_counter()
+        return not run.stop.is_set()
+
+    def _preview(self, predict: Callable[[], Any]) -> Image.Image | None:
+        """Return a preview of the image, or None for a model that has none."""
+        try:
+            if (latents := predict()) is None:
+                return None
+            if self._fitted is None:
+                self._fitted = fit_preview(self.pipeline.vae)
+            return preview(latents, self._fitted)
+        except Exception:  # whatever fails here, the image itself is not to be lost
+            return None
+
+
+@dataclass
+class Run:
+    """One press of Generate: what to generate, how to stop it, and how long it has taken."""
+
+    todo: list[Settings] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+    started: float = field(default_factory=time.perf_counter)
+    updated: float = float("-inf")  # when its progress was shown last
 
 
 def _on_colab() -> bool:
     """Whether updates reach the page only while the kernel is busy (colabtools issue 3373)."""
     return "google.colab" in sys.modules
-
-
-class Clock:
-    """Tells how long a drawing will take, and when to show it again.
-
-    Example:
-        >>> clock = Clock(pictures=2)
-        >>> clock.is_due(), clock.seconds_left(1.0)
-        (True, 0.0)
-    """
-
-    def __init__(self, pictures: int) -> None:
-        self.pictures = pictures
-        self._start = self._asked = time.perf_counter()
-        self._due = self._start
-
-    def is_due(self) -> bool:
-        """Whether so much time went by that showing it again takes no more than its share."""
-        self._asked = time.perf_counter()
-        return self._asked >= self._due
-
-    def shown(self) -> None:
-        """Note that it was shown, and how long that took since it was due."""
-        now = time.perf_counter()
-        self._due = now + (now - self._asked) * (1 - SHARE) / SHARE
-
-    def seconds_left(self, done: float) -> float:
-        """Estimate from the share that is done, from 0 to 1."""
-        return (time.perf_counter() - self._start) * (1 - done) / done

@@ -1,4 +1,4 @@
-"""Vary two arguments of one picture, and lay out what comes of each pair."""
+"""Vary two inputs of one image, and lay out the image of each pair of values."""
 
 from __future__ import annotations
 
@@ -6,204 +6,171 @@ import copy
 import inspect
 import os
 import re
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from math import ceil
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+from tqdm.auto import tqdm
 
-from helpers.grids import GRID_WIDTH, draw_labels, enlarge, explain_black
-from helpers.inputs import make_generators
-from helpers.loading import use_scheduler
+from helpers import explain_black, make_generators, use_scheduler
+from helpers.labels import draw_labels
+from labs.images import Settings
 from labs.images.generate import default_size
-from labs.images.origin import fingerprint
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-Axis = tuple[str, Sequence[object]]  # a setting, or words of the prompt, and its values
+Inputs = dict[str, Any]
+Change = Callable[[Inputs, Any], Inputs]
+CELL = 256  # pixels across, at least
+CHECKED = ("seed", "num_inference_steps", "height", "width")
 
 
 def xy_grid(
     pipeline: DiffusionPipeline,
-    x: Axis,
-    y: Axis,
-    *,
-    made: dict[str, Image.Image] | None = None,
-    **inputs: object,
+    x: tuple[str | Change, Iterable[Any]],
+    y: tuple[str | Change, Iterable[Any]],
+    **inputs: Any,
 ) -> Image.Image:
-    """Draw a picture for each pair of values of two arguments, and lay them out with their axes.
+    """Generate an image for each pair of values of two inputs, and lay them out with labels.
 
-    A sentence is printed if some of them are black (see `explain_black`).
+    A sentence is printed if some of them are black.
 
     Args:
-        pipeline: called with the arguments by name; it returns an object with `.images`.
-        x, y: a name and its values. The name is that of an argument of the pipeline, or "seed", or
-            "scheduler" (see `use_scheduler`), or words of the prompt: those each value replaces.
-        made: the pictures made so far, by arguments, weights and scheduler. Give the same dict
-            again to go on where a run was stopped; a picture in it is not made again.
-        inputs: all other arguments, such as the prompt; the seed is 0 unless given.
+        x, y: each an input and its values. The input is the name of an argument of the pipeline,
+            "seed" or "scheduler"; or a function that takes the inputs and a value and returns
+            changed inputs, such as `replace_words("old")`.
+        inputs: the other arguments, such as the prompt; the seed is 0 unless it is given.
 
     Returns:
-        The values of x along the top, those of y down the left side.
+        An RGB image with the values of x along the top and those of y down the left side.
 
     Raises:
-        ValueError: an axis is neither an argument nor words of the prompt, or has no values or
-            one that cannot be drawn; both are the same; or a generator is given, which would move
-            on from picture to picture. Nothing has been drawn then.
+        ValueError: an input or a value cannot be used. No image has been generated then.
 
     Source: AUTOMATIC1111/stable-diffusion-webui, the script "X/Y/Z plot".
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> def pipeline(prompt, num_inference_steps, generator):
-        ...     return SimpleNamespace(images=[Image.new("RGB", (64, 64), prompt.split()[-1])])
-        >>> steps = ("num_inference_steps", [5, 10, 20])
-        >>> xy_grid(pipeline, steps, ("red", ["red", "blue"]), prompt="a wall in red").width
-        1024
+        >>> from helpers import load_pipeline
+        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
+        >>> steps, ages = ("num_inference_steps", [1, 2]), (replace_words("old"), ["old", "young"])
+        >>> xy_grid(pipeline, steps, ages, prompt="portrait photo of a old chief").width
+        768
     """
-    x, y = _read_axis(x), _read_axis(y)
-    _check_axes(pipeline, x, y, inputs)
-    made = {} if made is None else made
-    pairs = [{"seed": 0, **inputs, x[0]: across, y[0]: down} for down in y[1] for across in x[1]]
-    plan = [_replace_words(pair, {x[0], y[0]} - _arguments_of(pipeline)) for pair in pairs]
-    plan = [_whole_size(pipeline, arguments) for arguments in plan]
-    for arguments in plan:
-        _check_values(pipeline, arguments)
-    drawer = _describe(pipeline)
-    keys = [f"{drawer} {sorted(arguments.items())!r}" for arguments in plan]
-    todo = {key: arguments for key, arguments in zip(keys, plan, strict=True) if key not in made}
-    start = time.perf_counter()
-    for count, (key, arguments) in enumerate(todo.items()):
-        _report_progress(count, len(todo), time.perf_counter() - start)
-        made[key] = _draw(pipeline, arguments)
-    _report_progress(len(todo), len(todo), time.perf_counter() - start)
-    return _frame([made[key] for key in keys], x, y, _arguments_of(pipeline))
+    own = copy.copy(pipeline)  # it shares the weights, and may have another scheduler
+    (x_input, across), (y_input, down) = _read_axis(x), _read_axis(y)
+    if x_input == y_input:
+        raise ValueError(f"Both axes vary {x_input!r}: give each its own input.")
+    plan = [
+        _prepare(own, {"seed": 0, **inputs}, {x_input: x_value, y_input: y_value})
+        for y_value in down
+        for x_value in across
+    ]
+    own.set_progress_bar_config(disable=True)
+    bar = tqdm(plan, unit="image", disable=bool(os.environ.get("CI")))  # there outputs are compared
+    images = [_generate(own, pipeline.scheduler, chosen) for chosen in bar]
+    explain_black(images)
+    labels = [_label(x_input, *pair) for pair in enumerate(across, start=1)]
+    return _lay_out(images, labels, [_label(y_input, *pair) for pair in enumerate(down, start=1)])
 
 
-def _read_axis(axis: Axis) -> tuple[str, list[object]]:
+def replace_words(words: str) -> Change:
+    """Make an axis of `xy_grid` from words of the prompt, which each value replaces.
+
+    Only whole words are replaced: "old" leaves "golden" as it is.
+
+    Example:
+        >>> replace_words("old")({"prompt": "an old chief in gold"}, "aged")
+        {'prompt': 'an aged chief in gold'}
+    """
+    pattern = rf"(?<!\w){re.escape(words)}(?!\w)"
+
+    def change(inputs: Inputs, value: Any) -> Inputs:
+        prompt = inputs.get("prompt")
+        if not isinstance(prompt, str) or not re.search(pattern, prompt):
+            raise ValueError(f"{words!r} is not in the prompt: {prompt!r}.")
+        return {**inputs, "prompt": re.sub(pattern, lambda _: str(value), prompt)}
+
+    return change
+
+
+def _read_axis(axis: tuple[str | Change, Iterable[Any]]) -> tuple[str | Change, list[Any]]:
     name, values = axis
     if isinstance(values, str):
-        raise ValueError(f"The axis {name!r} has the text {values!r} for values: give a list.")
-    return name, list(values)
+        raise ValueError(f"The values of {name!r} are the text {values!r}: give a list.")
+    if not (values := list(values)):
+        raise ValueError(f"The axis {name!r} has no values: give at least one.")
+    return name, values
 
 
-def _describe(pipeline: DiffusionPipeline) -> str:
-    """What a picture depends on beside its arguments: the weights, and the scheduler as it is."""
-    scheduler = getattr(pipeline, "scheduler", None)
-    config = sorted(getattr(scheduler, "config", {}).items(), key=str)
-    return f"{fingerprint(pipeline)} {type(scheduler).__name__} {config}"
-
-
-def _whole_size(pipeline: DiffusionPipeline, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Add the other side to one that is given alone: pipelines would take neither."""
-    given = [side for side in ("height", "width") if arguments.get(side) is not None]
-    if len(given) != 1:
-        return arguments
-    return {side: default_size(pipeline) for side in ("height", "width")} | arguments
-
-
-def _check_values(pipeline: DiffusionPipeline, arguments: dict[str, Any]) -> None:
-    """Refuse a value that would stop the grid half-way."""
-    make_generators(arguments["seed"])
-    if "scheduler" in arguments:
-        use_scheduler(copy.copy(pipeline), arguments["scheduler"])
-    for name, least, step in (("num_inference_steps", 1, 1), ("height", 8, 8), ("width", 8, 8)):
-        value = arguments.get(name)
-        if value is not None and (type(value) is not int or value < least or value % step):
+def _prepare(
+    pipeline: DiffusionPipeline, inputs: Inputs, values: dict[str | Change, Any]
+) -> Inputs:
+    """Return the inputs with these values, checked: a bad one would stop the grid half-way."""
+    changes = [(change, value) for change, value in values.items() if callable(change)]
+    inputs = inputs | {name: val for name, val in values.items() if not callable(name)}
+    chosen = _change(inputs, changes)
+    if len(changes) == 2 and chosen.get("prompt") != _change(inputs, changes[::-1]).get("prompt"):
+        raise ValueError("Both axes change the same words of the prompt: let them differ.")
+    names = {*inspect.signature(pipeline.__call__).parameters, "seed", "scheduler"} - {"generator"}
+    for name in chosen:
+        if name not in names:
             raise ValueError(
-                f"{name} {value!r} cannot be drawn: use a multiple of {step}, {least} or more."
+                f"{name!r} is not an argument that can be varied here: use one such as 'seed', "
+                "'scheduler', 'guidance_scale', or replace_words('...') for words of the prompt."
             )
+    Settings("", **{name: chosen[name] for name in CHECKED if chosen.get(name) is not None})
+    if "scheduler" in chosen:
+        use_scheduler(copy.copy(pipeline), chosen["scheduler"])
+    sides = [chosen.get("height"), chosen.get("width")]
+    if None in sides and any(sides):  # given alone, a side has no effect
+        side = default_size(pipeline)
+        chosen = {**chosen, "height": sides[0] or side, "width": sides[1] or side}
+    return chosen
 
 
-def _arguments_of(pipeline: DiffusionPipeline) -> set[str]:
-    """Return the names that are arguments; any other can only be words of the prompt."""
-    return {*inspect.signature(pipeline).parameters, "seed", "scheduler"}
+def _change(inputs: Inputs, changes: Sequence[tuple[Change, Any]]) -> Inputs:
+    for change, value in changes:
+        inputs = change(inputs, value)
+    return inputs
 
 
-def _check_axes(pipeline: DiffusionPipeline, x: Axis, y: Axis, inputs: dict[str, object]) -> None:
-    """Refuse what cannot be drawn before the first picture is."""
-    if x[0] == y[0]:
-        raise ValueError(f"Both axes are {x[0]!r}: let each vary something of its own.")
-    if "generator" in (x[0], y[0], *inputs):
-        raise ValueError("A generator moves on with each picture: give a seed in its place.")
-    prompts = [axis[1] for axis in (x, y) if axis[0] == "prompt"] or [[inputs.get("prompt", "")]]
-    for name, values in (x, y):
-        if not values:
-            raise ValueError(f"The axis {name!r} has no values: give at least one.")
-        if name in _arguments_of(pipeline):
-            continue
-        if not any(re.search(_whole_words([name]), str(prompt)) for prompt in prompts[0]):
-            raise ValueError(
-                f"{name!r} is neither an argument of the pipeline nor words of the prompt: name "
-                "one such as 'num_inference_steps', 'guidance_scale', 'scheduler' or 'seed'."
-            )
+def _generate(own: DiffusionPipeline, scheduler: Any, chosen: Inputs) -> Image.Image:
+    given = {name: val for name, val in chosen.items() if name not in ("seed", "scheduler")}
+    own.scheduler = scheduler
+    if "scheduler" in chosen:
+        use_scheduler(own, chosen["scheduler"])
+    return own(**given, generator=make_generators(chosen["seed"])).images[0]
 
 
-def _whole_words(phrases: Iterable[str]) -> str:
-    return rf"(?<!\w)(?:{'|'.join(map(re.escape, phrases))})(?!\w)"
+def _label(name: str | Change, number: int, value: Any) -> str:
+    """Name a value briefly: one long label makes the font of all labels small."""
+    if isinstance(value, float):
+        text = f"{value:.4g}"
+    elif value is None or isinstance(value, str | Number):
+        text = str(value)
+    else:  # a scheduler's class has a name; images and tensors are counted
+        text = getattr(value, "__name__", str(number))
+    return text if callable(name) else f"{name.replace('_', ' ')} {text}"
 
 
-def _replace_words(arguments: dict[str, Any], words: set[str]) -> dict[str, Any]:
-    """Take the words out of the arguments, and put what replaces them into the prompt."""
-    if not words:
-        return arguments
-    longest_first = sorted(words, key=len, reverse=True)
-    prompt = re.sub(
-        _whole_words(longest_first),
-        lambda match: str(arguments[match[0]]),  # in one go: no replacement is replaced again
-        arguments["prompt"],
-    )
-    return {name: val for name, val in arguments.items() if name not in words} | {"prompt": prompt}
-
-
-def _draw(pipeline: DiffusionPipeline, arguments: dict[str, Any]) -> Image.Image:
-    """Draw one picture; a scheduler among the arguments is the pipeline's for that time only."""
-    given = {name: val for name, val in arguments.items() if name not in ("seed", "scheduler")}
-    given["generator"] = make_generators(arguments["seed"])
-    if "scheduler" not in arguments:
-        return pipeline(**given).images[0]
-    before = pipeline.scheduler
-    try:
-        return use_scheduler(pipeline, arguments["scheduler"])(**given).images[0]
-    finally:
-        pipeline.scheduler = before
-
-
-def _report_progress(done: int, count: int, seconds: float) -> None:
-    """Say on one line how far it is; nothing in CI, where outputs are compared."""
-    if os.environ.get("CI"):
-        return
-    left = f", about {seconds / done * (count - done):.0f} s left" if 0 < done < count else ""
-    print(f"\r{done} of {count} pictures{left}".ljust(60), end="\n" if done == count else "")
-
-
-def _label(value: object) -> str:
-    """A value as short as it can be told from others; one long number would shrink all labels."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _frame(images: list[Image.Image], x: Axis, y: Axis, arguments: set[str]) -> Image.Image:
-    """Set the values of x above a grid of pictures, and those of y to the left of it."""
-    print(explain_black(images), end="")
-    images = [enlarge(image, GRID_WIDTH) for image in images]
-    width, height = (max(sides) for sides in zip(*(image.size for image in images), strict=True))
-    labels = [
-        [
-            f"{name.replace('_', ' ')} {_label(value)}" if name in arguments else _label(value)
-            for value in values
-        ]
-        for name, values in (x, y)
-    ]
-    across, down = (draw_labels(texts, len(texts), width) for texts in labels)
-    top, row_height = across[0].height, max(height, down[0].height)
-    size = (width * (1 + len(across)), top + row_height * len(down))
-    frame = Image.new("RGB", size, "white")
-    for column, label in enumerate(across, start=1):
-        frame.paste(label, (column * width, 0))
-    for row, label in enumerate(down):
-        y_row = top + row * row_height
-        frame.paste(label, (0, y_row + (row_height - label.height) // 2))
-        for column in range(len(across)):
-            frame.paste(images[row * len(across) + column], ((column + 1) * width, y_row))
-    return frame
+def _lay_out(images: list[Image.Image], across: list[str], down: list[str]) -> Image.Image:
+    """Paste images row by row, with a label above each column and to the left of each row."""
+    times = ceil(CELL / max(image.width for image in images))
+    width = times * max(image.width for image in images)
+    top_labels, left_labels = (draw_labels(texts, len(texts), width) for texts in (across, down))
+    top = top_labels[0].height
+    height = max(left_labels[0].height, times * max(image.height for image in images))
+    grid = Image.new("RGB", (width * (1 + len(across)), top + height * len(down)), "white")
+    for column, label in enumerate(top_labels, start=1):
+        grid.paste(label, (column * width, 0))
+    for row, label in enumerate(left_labels):
+        grid.paste(label, (0, top + row * height + (height - label.height) // 2))
+    for number, image in enumerate(images):
+        row, column = divmod(number, len(across))
+        size = (times * image.width, times * image.height)
+        large = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        grid.paste(large, ((column + 1) * width, top + row * height))
+    return grid

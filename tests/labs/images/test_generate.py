@@ -11,7 +11,7 @@ from diffusers import (
     StableDiffusionPAGPipeline,
 )
 
-from helpers import get_inputs, image_distance
+from helpers import get_inputs, image_distance, load_pipeline
 from helpers import use_scheduler as use
 from labs.images import Settings
 from labs.images.generate import (
@@ -189,6 +189,22 @@ def test_words_left_out_or_unknown_are_named_beside_their_prompt(pipeline):
 )
 def test_words_that_the_tokenizer_lacks(pipeline, prompt, unknown):
     assert unknown_words(prompt, pipeline) == unknown
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "partly"),
+    [
+        ("easynegative", "EasyNegative", True),
+        ("easynegative", "easynegative", False),
+        ("<MyStyle>", "<MyStyle>", True),
+        ("<my-style>", "<my-style>", False),
+    ],
+)
+def test_textual_inversion_of_which_one_vector_is_read(name, typed, partly):
+    own = load_pipeline("tiny-portraits", device="cpu")
+    own.load_textual_inversion(torch.zeros(2, 128), token=name)
+    said = notices(own, settings_of(f"a knight, {typed}")).get("prompt", "")
+    assert (f"Only the first vector of {name} is read" in said) is partly
 
 
 def test_a_negative_prompt_without_effect(pipeline):
