@@ -32,7 +32,7 @@ def identify(pipeline: DiffusionPipeline) -> tuple[str, str | None]:
     folder = Path(source)
     for model in MODELS.values():
         if folder == MODELS_FOLDER / model.id:
-            return model.name, model.revision
+            return model.name, None
     cached = folder.parent.parent.name.split("--")
     if folder.parent.name == "snapshots" and cached[0] == "models" and len(cached) == 3:
         return f"{cached[1]}/{cached[2]}", folder.name

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import ipywidgets
 
+from helpers.grids import explain_black
+from helpers.loading import compatible_schedulers
 from labs.images import Settings, read_settings, save_image
 from labs.images.describe import describe_settings, differences, to_code
 from labs.images.generate import (
     Stopped,
     check_pipeline,
     default_size,
-    fitting_schedulers,
     generate,
     notices,
 )
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
 
 UPDATE_EVERY = 0.25  # seconds between updates of the progress, at least
 SCHEDULER = "DPMSolverMultistepScheduler"  # 20 steps are enough for it
-BLACK = (
-    "Done, but the image is black: either the model's safety checker withheld it (try another "
-    "seed), or the numbers overflowed (load the pipeline with dtype='float32')."
-)
 COLAB_WAITS = "Generating. On Colab, Stop and other cells wait until the images are done."
 
 
@@ -87,7 +84,7 @@ class Playground(ipywidgets.VBox):
         self.pipeline = pipeline
         self.results: list[Result] = []
         self.shown: list[int] = []
-        schedulers = fitting_schedulers(pipeline)
+        schedulers = list(compatible_schedulers(pipeline))
         scheduler = SCHEDULER if SCHEDULER in schedulers else type(pipeline.scheduler).__name__
         self.controls = view.make_controls(schedulers, scheduler, default_size(pipeline))
         self.buttons = view.make_buttons()
@@ -274,7 +271,7 @@ class Playground(ipywidgets.VBox):
                     report = partial(self._report, run, number)
                     (image,) = generate(self.pipeline, [settings], report)
                     self._add(image, settings)
-                    message = "Done." if image.getbbox() else BLACK
+                    message = explain_black([image]) or "Done."
         except Stopped as stopped:
             message = f"Stopped {stopped}: that image was not finished, so it is not kept."
         except KeyboardInterrupt:  # on Colab only, as threads are not interrupted

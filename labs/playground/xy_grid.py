@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from tqdm.auto import tqdm
 
-from helpers import explain_black, make_generators, use_scheduler
-from helpers.labels import draw_labels
+from helpers import make_generators, use_scheduler
+from helpers.grids import draw_labels, explain_black
 from labs.images import Settings
 from labs.images.generate import default_size
 
@@ -71,7 +71,8 @@ def xy_grid(
     own.set_progress_bar_config(disable=True)
     bar = tqdm(plan, unit="image", disable=bool(os.environ.get("CI")))  # there outputs are compared
     images = [_generate(own, pipeline.scheduler, chosen) for chosen in bar]
-    explain_black(images)
+    if black := explain_black(images):
+        print(black)
     labels = [_label(x_input, *pair) for pair in enumerate(across, start=1)]
     return _lay_out(images, labels, [_label(y_input, *pair) for pair in enumerate(down, start=1)])
 

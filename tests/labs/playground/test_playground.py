@@ -193,7 +193,7 @@ def test_a_black_image_is_explained(play, monkeypatch):
     black = (torch.full((1, 3, 128, 128), -1.0),)
     monkeypatch.setattr(play.pipeline.vae, "decode", lambda *_, **__: black)
     generate(play)
-    assert "black: either the model's safety checker" in text_of(play, "message")
+    assert "Image 1 is black: either" in text_of(play, "message")
 
 
 def test_a_preview_that_fails_does_not_stop_the_image(play, monkeypatch):
