@@ -125,11 +125,6 @@ def test_a_list_of_prompts_is_one_for_each_image():
         get_inputs(3, prompt=("a knight", "a queen"))
 
 
-@pytest.mark.parametrize("seed", [np.int64(7), np.uint8(7), torch.tensor(7)])
-def test_whole_numbers_of_other_libraries_are_seeds(seed):
-    assert make_generators(seed)[0].initial_seed() == 7
-
-
 class T5Tokenizer:
     """Reads each letter as a token, as many as it is given room for."""
 

@@ -1,13 +1,11 @@
 """The judge: what a prompt wants, what a picture shows, and whether the two agree."""
 
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pandas
 import pytest
 import torch
-from huggingface_hub import errors
 from PIL import Image
 
 import helpers.judge as judging
@@ -112,10 +110,6 @@ def test_what_is_to_be_absent_is_not_asked_for(vocabulary, words):
 def test_parts_of_words_with_hyphens_do_not_count(vocabulary):
     wanted = wanted_attributes("a knight, old-fashioned lamp, all-blue on red-hot", vocabulary)
     assert wanted == {"subject": "knight", "age": "adult"}
-
-
-def test_no_make_up_is_something_to_ask_for(vocabulary):
-    assert wanted_attributes("a queen, no make up", vocabulary)["make_up"] == "none"
 
 
 @pytest.mark.parametrize("prompt", ["blue on red", "Blue on Red, smiling", "smiling,blue on  red."])
@@ -233,12 +227,6 @@ def test_an_unknown_judge():
         load_judge("tiny")
 
 
-def test_the_hub_out_of_reach(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConnectionError, match="cannot be reached.*embedded .* 'tiny-judge'"):
-        load_judge("nobody/nothing")
-
-
 @pytest.mark.parametrize("path", ["/a/b", "./judge", "C:\\judge"])
 def test_a_judge_at_a_path_that_does_not_exist(path):
     with pytest.raises(FileNotFoundError, match="There is no file or folder"):
@@ -252,16 +240,6 @@ def test_arrays_and_a_single_image_are_judged(judge):
         pandas.testing.assert_frame_equal(read_attributes(images, judge), by_list)
     with pytest.raises(ValueError, match="is not an image"):
         adherence(["image.png"], "a knight", judge)
-
-
-def test_a_judge_that_the_hub_does_not_have(monkeypatch):
-    def missing(*args, **options):
-        response = SimpleNamespace(headers={}, request=None)
-        raise errors.RepositoryNotFoundError("Client Error", response=response)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", missing)
-    with pytest.raises(ValueError, match="neither on the Hub"):
-        load_judge("nobody/nothing")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import errors
 from safetensors.torch import save_file
 
 from helpers import (
@@ -47,12 +46,6 @@ def test_each_embedded_model_loads_and_draws(name):
     pipeline = load_pipeline(name, device="cpu")
     assert isinstance(pipeline, diffusers.StableDiffusionPipeline)
     assert draw(pipeline)[0].shape == (128, 128, 3)
-
-
-def test_models_folder_holds_safetensors_only():
-    suffixes = {file.suffix for file in MODELS_FOLDER.rglob("*")}
-    assert ".safetensors" in suffixes
-    assert not suffixes & {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npz"}
 
 
 def test_a_local_folder_loads_as_path_and_as_text():
@@ -199,69 +192,6 @@ def test_a_folder_of_pickles_is_refused(folder, tmp_path):
         weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(ValueError, match=f"'copy/{folder}' has .* only as pickle"):
         load_pipeline(copy)
-
-
-# The Hub's answers: everything but the answer itself is diffusers' own code
-
-
-def answer(monkeypatch, reply):
-    def model_info(*args, **options):
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
-
-    monkeypatch.setattr(f"{HUB_UTILS}.model_info", model_info)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-
-
-def http_error(kind):
-    return kind("Client Error", response=SimpleNamespace(headers={}, request=None))
-
-
-def test_hub_out_of_reach_says_how_to_stay_offline(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConnectionError, match="cannot be reached.*embedded 'tiny-portraits'"):
-        load_pipeline("nobody/nothing")
-
-
-@pytest.mark.parametrize("reply", [TimeoutError(), http_error(errors.HfHubHTTPError)])
-def test_a_hub_that_does_not_answer_is_out_of_reach(monkeypatch, reply):
-    answer(monkeypatch, reply)
-    with pytest.raises(ConnectionError, match="cannot be reached"):
-        load_pipeline("nobody/nothing")
-
-
-def test_a_model_that_the_hub_does_not_have(monkeypatch):
-    answer(monkeypatch, http_error(errors.RepositoryNotFoundError))
-    with pytest.raises(ValueError, match=r"neither on the Hub nor a folder.*stable-diffusion-v1-5"):
-        load_pipeline("stable-difusion-v1-5/stable-difusion-v1-5")
-
-
-def test_a_model_behind_a_licence(monkeypatch):
-    answer(monkeypatch, http_error(errors.GatedRepoError))
-    with pytest.raises(ValueError, match="licence to be accepted"):
-        load_pipeline("nobody/gated")
-
-
-def test_a_model_of_the_hub_that_is_no_pipeline(monkeypatch):
-    def missing(*args, **options):
-        raise http_error(errors.RemoteEntryNotFoundError)
-
-    answer(monkeypatch, SimpleNamespace(siblings=[]))
-    monkeypatch.setattr(f"{HUB_UTILS}.hf_hub_download", missing)
-    with pytest.raises(FileNotFoundError, match="cannot be loaded here"):
-        load_pipeline("nobody/language-model")
-
-
-def test_a_model_of_the_hub_in_pickles_only(monkeypatch):
-    source = MODELS_FOLDER / "tiny-portraits" / "model_index.json"
-    parts = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
-    names = ["model_index.json", *(f"{part}.bin" for part in parts)]
-    siblings = [SimpleNamespace(rfilename=name) for name in names]
-    answer(monkeypatch, SimpleNamespace(siblings=siblings))
-    monkeypatch.setattr(f"{HUB_UTILS}.hf_hub_download", lambda *args, **options: str(source))
-    with pytest.raises(ValueError, match="only as pickle files"):
-        load_pipeline("nobody/pickles")
 
 
 @pytest.mark.parametrize(

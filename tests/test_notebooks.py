@@ -155,6 +155,21 @@ def test_what_depends_on_the_clock_is_not_compared(notebook):
             assert "nbval-ignore-output" in tags(cell), cell.source
 
 
+def unguarded_calls(node):
+    """The calls that a cell makes itself, outside of functions and of `try`."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.Try):
+            if isinstance(child, ast.Call):
+                yield ast.unparse(child.func)
+            yield from unguarded_calls(child)
+
+
+def test_openvino_may_be_missing(notebook):
+    calls = {"use_openvino", "fast.use_openvino", "nothing_lost"}
+    for cell in code_cells(notebook):
+        assert not calls & set(unguarded_calls(ast.parse(cell.source))), cell.source
+
+
 def test_it_was_run_from_top_to_bottom_without_an_error_or_a_warning(notebook):
     counts = [cell.execution_count for cell in code_cells(notebook)]
     assert counts == list(range(1, len(counts) + 1))
