@@ -31,12 +31,6 @@ def old_objects_aside():
     gc.freeze()
 
 
-@pytest.fixture(autouse=True)
-def timed_as_often_as_told(monkeypatch):
-    """What `make test` sets for the notebooks, which take minutes, is not for these tests."""
-    monkeypatch.delenv("TUTORIAL_ONCE", raising=False)
-
-
 @pytest.fixture(scope="session")
 def embedded():
     return load_pipeline("tiny-portraits", device="cpu", dtype="float32")
