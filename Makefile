@@ -21,9 +21,8 @@ export JUPYTER_PREFER_ENV_PATH = 1
 # Tests and stored outputs show no progress bars and need no server.
 test notebooks: export CI = true
 test notebooks: export HF_HUB_OFFLINE = 1
-# No test compares seconds, so the notebooks' kernels run once whatever they time.
+# Notebooks leave out what takes minutes; conftest.py makes them time each call once.
 test: export TUTORIAL_ONCE = 1
-test: export IPYTHONDIR = $(CURDIR)/build/ipython
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test check fast app notebooks lint html slides badges pictures screenshot benchmark model evaluate clean
@@ -36,7 +35,6 @@ lab: $(READER) ## Install what the notebooks need, once, and open the first one 
 	@$(BIN)/jupyter lab $(LAB_FLAGS) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 test: $(EVERYTHING) ## Install everything, once, and run all tests, lint included
-	@mkdir -p build/ipython/profile_default && cp -r tests/shared/startup build/ipython/profile_default/
 	@failed=0; $(MAKE) --no-print-directory lint || failed=1; \
 	$(PYTEST) --durations=10 --nbval --nbval-current-env $(NOTEBOOKS) helpers labs tools training tests || failed=1; \
 	exit $$failed
