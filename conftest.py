@@ -22,7 +22,7 @@ timing.take_turns = take_one_turn
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the notebooks' kernels a startup file of IPython, and leave CI's Macs their GPU."""
+    """Give the notebooks' kernels a startup file of IPython, and keep CI's Macs off their GPU."""
     if sys.platform == "darwin" and "CI" in os.environ:
         import torch
 
