@@ -228,7 +228,7 @@ def take_screenshot(page, target):
     screenshot.quantize(256).save(target, optimize=True)
 
 
-def test_the_app_shows_the_playground_alone_and_fits_the_screen(visited, request):
+def test_as_an_app_the_playground_is_alone_and_fits_the_screen(visited, request):
     page = visited
     expect(page.get_by_role("heading")).to_have_count(0)
     expect(page.get_by_text("import helpers")).to_have_count(0)
