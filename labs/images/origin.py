@@ -62,7 +62,12 @@ def fingerprint(pipeline: DiffusionPipeline) -> str | None:
             return None
         numbers = torch.cat([torch.empty(0), *samples.values()]).to(torch.float16)
         digest.update(f"{name} {' '.join(samples)}".encode() + numbers.numpy().tobytes())
-        digest.update(repr([layer.scaling for layer in _lora_layers(network)]).encode())
+        scales = [
+            layer.scaling.get(lora)
+            for layer in _lora_layers(network)
+            for lora in layer.active_adapters
+        ]
+        digest.update(repr(scales).encode())
     return digest.hexdigest()[:12] if networks else None
 
 
