@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from helpers import MODELS, use_scheduler
-from labs.images.generate import default_size, fitting_schedulers
+from helpers.loading import compatible_schedulers
+from labs.images.generate import default_size
 from labs.images.origin import fingerprint, identify, lora_strengths, unrecorded
 from labs.images.settings import Settings, SettingsError
 
@@ -59,11 +60,10 @@ def differences(settings: Settings, pipeline: DiffusionPipeline) -> str:
     Raises:
         SettingsError: the settings' scheduler does not fit the pipeline.
     """
-    if settings.scheduler not in fitting_schedulers(pipeline):
+    if settings.scheduler not in (fitting := compatible_schedulers(pipeline)):
         raise SettingsError(
             "scheduler",
-            f"{settings.scheduler!r} does not fit this model: choose one of "
-            f"{', '.join(fitting_schedulers(pipeline))}.",
+            f"{settings.scheduler!r} does not fit this model: choose one of {', '.join(fitting)}.",
         )
     here = describe_settings(pipeline, scheduler=settings.scheduler)
     pairs = [

@@ -25,9 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--model", default="tiny-portraits", help="a name of MODELS, an id on the Hub or a folder")
     add("--device", default="auto", help="cuda, mps or cpu; default: the best there is")
     add("--dtype", default="auto", help="float32, bfloat16 or float16; default: by the device")
-    add("--batch-size", type=int, help="the most images at once; default: what memory holds")
-    add("--judge", help="a CLIP model that reads the images; default: the embedded one, if it fits")
-    add("--price-per-hour", type=float, help="of one process, in any currency")
+    add("--batch-size", type=int, help="the most images at once; default: by their size")
     try:
         table = sweep(**vars(parser.parse_args(arguments)))
     except KeyboardInterrupt:

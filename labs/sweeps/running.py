@@ -1,4 +1,4 @@
-"""Run a sweep: generate this process's share, help the others, and tell what came of it."""
+"""Run a sweep: generate this process's share, help the others, and write a table of all jobs."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from tqdm import tqdm
 
-from helpers import load_judge, load_pipeline
-from helpers.loading import pick_device, set_threads_for
+from helpers import cpu_threads, load_pipeline, pick_device, set_threads_for
 from labs.images import Settings
 from labs.images.generate import check_pipeline
-from labs.sweeps.generating import Failures, Limits, generate_share, shared_settings, size_of
-from labs.sweeps.jobs import Job, describe_jobs, is_complete, read_jobs
-from labs.sweeps.results import embedded_judge, tabulate, write_table
+from labs.sweeps.generating import Failures, generate_share, limit_for, shared_settings, size_of
+from labs.sweeps.jobs import FIELDS, Job, describe_jobs, is_complete, read_jobs
+from labs.sweeps.tables import write_csv
 
 if TYPE_CHECKING:
     import pandas
     from diffusers import DiffusionPipeline
 
+COLUMNS = ("file", *FIELDS, "model", "dtype", "seconds", "problem")
 OLD = 3600  # seconds after which a half-written file belongs to a process that died
 
 
@@ -38,16 +38,14 @@ def sweep(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     batch_size: int | None = None,
-    judge: str | None = None,
-    price_per_hour: float | None = None,
 ) -> pandas.DataFrame | None:
     """Generate an image for each job into a folder; images that are there already are kept.
 
     Started by `notebook_launcher`, `accelerate launch` or `torchrun`, each process generates its
     share, on its own GPU, and then helps with what is missing in the shares of others. The
     processes do not talk to each other: the folder tells what is done. After an interruption at
-    any time, the same call generates what is missing. At the end the folder also holds table.csv
-    and contact_sheet.html, and a sentence says how long it took.
+    any time, the same call generates what is missing. At the end the folder also holds table.csv,
+    and a sentence says how long it took.
 
     Args:
         jobs: rows or values to combine (see `read_jobs`). A job may set prompt, negative_prompt,
@@ -56,16 +54,16 @@ def sweep(
         folder: where the images go, the same for all processes; made if it is missing.
         model: for `load_pipeline`, as are device and dtype: a name of MODELS, an id on the Hub or
             a folder.
-        batch_size: the most images at once; None for as many as memory holds.
-        judge: for `load_judge`, to measure how well each image follows its prompt. None: the
-            embedded judge, if it was made for the model.
-        price_per_hour: of one process, such as that of a GPU, in any currency.
+        batch_size: the most images at once; None for what suits their size and the device. A batch
+            that runs out of memory is halved.
 
     Returns:
-        The table (see `tabulate`) in the first process, None in the others.
+        In the first process, a table with a row for each job: its file, settings, model and dtype,
+        the seconds that it took (its share of those of its batch), and its problem, "" if the image
+        is there. None in the others.
 
     Raises:
-        ValueError: there is no job, or the model, device, dtype, batch size or judge does not fit.
+        ValueError: there is no job, or the model, device, dtype or batch size does not fit.
         OSError: the folder cannot be written to, or the disk is full.
         RuntimeError: three images failed in the same way.
 
@@ -84,7 +82,6 @@ def sweep(
     process, processes = _variable("RANK", 0), _variable("WORLD_SIZE", 1)
     pipeline = load_pipeline(model, device=_device(device), dtype=dtype)
     check_pipeline(pipeline)
-    loaded_judge = load_judge(judge) if judge and process == 0 else None
     wanted, refused = describe_jobs(rows, pipeline)
     if process == 0:
         _remove_incomplete(wanted, folder)
@@ -97,13 +94,15 @@ def sweep(
         print(f"{count:,} {'job is' if count == 1 else 'jobs are'} refused: {problem}")
     for name, problem in failures.items():
         print(f"{name} cannot be generated: {problem}")
-    if loaded_judge is None and (name := embedded_judge(wanted.values())):
-        loaded_judge = load_judge(name)
-    table = tabulate(wanted, refused, failures, folder, judge=loaded_judge)
+    table = _tabulate(wanted, refused, failures, folder)
     with _kept(folder):
-        write_table(table, folder)
-    generated = _count(wanted, folder) - before
-    print(_summary(generated, before, time.monotonic() - start, processes, price_per_hour))
+        write_csv(folder / "table.csv", COLUMNS, table.astype(object).fillna("").to_dict("records"))
+    generated, seconds = _count(wanted, folder) - before, time.monotonic() - start
+    images = "1 image" if generated == 1 else f"{generated:,} images"
+    by = "1 process" if processes == 1 else f"{processes} processes"
+    speed = f", {generated / seconds:.2f} a second" if generated else ""
+    there = f"; {before:,} were there" if before else ""
+    print(f"{images} generated in {seconds:.0f} s by {by}{speed}{there}.")
     return table
 
 
@@ -136,13 +135,10 @@ def _device(device: str | torch.device) -> torch.device:
 
 @contextmanager
 def _threads(pipeline: DiffusionPipeline) -> Iterator[None]:
-    """Share the CPU's cores among the processes of this machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, set_threads_for(pipeline) // _processes_here()))
-    try:
+    """Share the CPU's cores among the processes of this machine, and restore the threads after."""
+    with cpu_threads(torch.get_num_threads()):
+        torch.set_num_threads(max(1, set_threads_for(pipeline) // _processes_here()))
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _make_folder(folder: Path) -> Path:
@@ -193,15 +189,13 @@ def _generate(
     """Generate this process's share, then what is missing in those of others, from their ends."""
     ordered = sorted(wanted.values(), key=shared_settings)
     shares = [ordered[start::processes] for start in range(processes)]
-    limits: Limits = dict.fromkeys(map(size_of, ordered), batch_size) if batch_size else {}
+    device = pipeline._execution_device.type
+    limits = {size: batch_size or limit_for(size, device) for size in map(size_of, ordered)}
     with _progress(wanted, folder, quiet=process > 0) as show:
-        work = partial(
-            generate_share, pipeline, folder=folder, limits=limits, processes=_processes_here(),
-            on_saved=show,
-        )  # fmt: skip
-        failures = work(shares[process])
+        failures = generate_share(pipeline, shares[process], folder, limits, on_saved=show)
         for other in range(process + 1, process + processes):
-            failures |= work(shares[other % processes][::-1], first_batch=1)
+            rest = shares[other % processes][::-1]
+            failures |= generate_share(pipeline, rest, folder, limits, first_batch=1, on_saved=show)
     return failures
 
 
@@ -225,14 +219,24 @@ def _one_sentence_if_interrupted(wanted: Mapping[str, Settings], folder: Path) -
         raise
 
 
-def _summary(
-    generated: int, before: int, seconds: float, processes: int, price_per_hour: float | None
-) -> str:
-    count = "1 process" if processes == 1 else f"{processes} processes"
-    images = "1 image" if generated == 1 else f"{generated:,} images"
-    text = f"{images} generated in {seconds:.0f} s by {count}"
-    text += f", {generated / seconds:.2f} a second" if generated else ""
-    text += f"; {before:,} were there" if before else ""
-    if price_per_hour is not None:
-        text += f". Price: {price_per_hour * processes * seconds / 3600:.2f}"
-    return f"{text}."
+def _tabulate(
+    wanted: Mapping[str, Settings], refused: Sequence[Job], failures: Failures, folder: Path
+) -> pandas.DataFrame:
+    import pandas
+
+    rows = []
+    for name, settings in wanted.items():
+        row = {"file": name, **settings.model_dump(include={*FIELDS, "model", "dtype"})}
+        row["lora"], row["lora_strength"] = next(iter(settings.loras.items()), (None, None))
+        row["problem"] = failures.get(name, "not generated yet")
+        if (folder / name).exists():
+            row |= {"seconds": _seconds(folder / name), "problem": ""}
+        rows.append(row)
+    table = pandas.DataFrame([*rows, *refused], dtype=object).reindex(columns=COLUMNS)
+    return table.astype({"seconds": float})  # the other numbers stay whole beside empty cells
+
+
+def _seconds(path: Path) -> float | None:
+    with Image.open(path, formats=["PNG"]) as image:
+        text = image.info.get("seconds")
+    return float(text) if text else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -47,10 +48,15 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def write_csv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as CSV; text that a spreadsheet would compute gets an apostrophe before it."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([_quote(row.get(name, "")) for name in names] for row in rows)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(names)
+            writer.writerows([_quote(row.get(name, "")) for name in names] for row in rows)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _quote(value: Any) -> Any:

@@ -9,7 +9,7 @@ from labs.images import read_settings
 from labs.images.describe import describe_settings
 from labs.images.generate import generate
 from labs.sweeps import generating
-from labs.sweeps.generating import find_batch, generate_share, shared_settings
+from labs.sweeps.generating import generate_share, limit_for, shared_settings
 from labs.sweeps.jobs import describe_jobs, name_of
 
 
@@ -81,7 +81,7 @@ def test_what_is_there_is_left_out_and_batches_grow_where_another_process_works(
     assert calls == [1, 2, 4]
 
 
-@pytest.mark.parametrize(("fits", "expected"), [(1, 7 * [1]), (3, [3, 3, 1])])
+@pytest.mark.parametrize(("fits", "expected"), [(1, 7 * [1]), (3, [3, 2, 2])])
 def test_a_batch_that_memory_does_not_hold_is_halved_and_its_size_remembered(
     pipeline, calls, monkeypatch, tmp_path, fits, expected
 ):
@@ -133,23 +133,7 @@ def test_sizes_that_memory_never_holds_do_not_stop_the_sweep(pipeline, monkeypat
     assert len(failures) == 4 and len(list(tmp_path.iterdir())) == 1
 
 
-def test_the_batch_is_what_memory_holds_and_each_size_is_measured_once(
-    pipeline, monkeypatch, tmp_path
-):
-    import psutil
-
-    (settings,) = settings_of(pipeline, 1)
-    assert find_batch(pipeline, settings) == generating.MOST_ON_CPU
-    free = psutil.virtual_memory()._replace(available=200e6)  # weights and an image take 40 MB
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
-    alone = find_batch(pipeline, settings)
-    assert 1 <= find_batch(pipeline, settings, processes=2) < alone < generating.MOST_ON_CPU
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: free._replace(available=0))
-    assert find_batch(pipeline, settings) == 1
-    measured = []
-    monkeypatch.setattr(generating, "find_batch", lambda *_: measured.append(1) or 2)
-    share = [
-        each for steps in (1, 2, 3) for each in settings_of(pipeline, 2, num_inference_steps=steps)
-    ]
-    generate_share(pipeline, share, tmp_path, {})
-    assert measured == [1]
+def test_the_batch_suits_the_size_and_the_device():
+    assert [limit_for((side, side), "cpu") for side in (128, 256, 512, 1024)] == [8, 2, 1, 1]
+    assert [limit_for((side, side), "cuda") for side in (512, 1024)] == [32, 8]
+    assert limit_for((None, None), "mps") == 32
