@@ -117,18 +117,6 @@ def default_size(pipeline: DiffusionPipeline) -> int | None:
     return side * pipeline.vae_scale_factor if isinstance(side, int) else None
 
 
-def fitting_schedulers(pipeline: DiffusionPipeline) -> list[str]:
-    """Return the names of the compatible schedulers that take the betas of the model's training."""
-    needed = {"beta_start", "beta_end"} & set(pipeline.scheduler.config)
-    return sorted(
-        {
-            kind.__name__
-            for kind in (*pipeline.scheduler.compatibles, type(pipeline.scheduler))
-            if needed <= set(inspect.signature(kind.__init__).parameters)
-        }
-    )
-
-
 def notices(pipeline: DiffusionPipeline, settings: Settings) -> dict[str, str]:
     """Say what a reader should know of settings before an image is generated.
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers import MODELS_FOLDER
+from helpers.hub import find_weights
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -20,19 +20,24 @@ def use_lora(pipeline: DiffusionPipeline, lora: str | None, strength: float = 1.
     """Let a pipeline generate with these LoRA weights alone, or with none.
 
     Args:
-        lora: a safetensors file, a folder with one, or a folder of models/; None for none.
+        lora: a safetensors file, a folder with one, an id on the Hub, or a folder of models/;
+            None for none.
         strength: 1 for the weights as they are.
 
     Raises:
-        ValueError: there is no such file, it does not fit the model, or the strength is no number.
+        ValueError: it does not fit the model, or the strength is no number.
+        OSError: there is no such file, or the Hub cannot be reached.
     """
     if lora is None:
         switch_lora(pipeline, {})
         return
     if isinstance(strength, bool) or not isinstance(strength, int | float):
         raise ValueError(f"lora_strength should be a number, not {strength!r}.")
-    file = find_lora(lora)
-    name = adapter_name(file)
+    place = find_weights(lora)
+    files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
+    if len(files) > 1:
+        raise ValueError(f"{lora} has {len(files)} safetensors files: give the path of one.")
+    file, name = files[0], adapter_name(files[0])
     if name not in _loaded(pipeline):
         _load(pipeline, file, name)
     switch_lora(pipeline, {name: strength})
@@ -45,18 +50,6 @@ def switch_lora(pipeline: Any, strengths: Mapping[str, float]) -> None:
         pipeline.set_adapters(list(strengths), list(strengths.values()))
     elif _loaded(pipeline):
         pipeline.disable_lora()
-
-
-def find_lora(lora: str) -> Path:
-    """Return the safetensors file that a job's `lora` names."""
-    places = [MODELS_FOLDER / lora, Path(lora).expanduser()]
-    place = next((place for place in places if place.exists()), None)
-    if place is None:
-        raise ValueError(f"There is no LoRA file {lora}: download it first and give its path.")
-    files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
-    if len(files) != 1 or files[0].suffix != ".safetensors":
-        raise ValueError(f"{lora} should be a safetensors file, or a folder with one.")
-    return files[0]
 
 
 @lru_cache(maxsize=64)

@@ -10,9 +10,10 @@ from diffusers import AutoencoderKL, StableDiffusionPAGPipeline
 
 from helpers import MODELS_FOLDER, load_pipeline
 from helpers import use_scheduler as use
+from helpers.loading import compatible_schedulers
 from labs.images import Settings, SettingsError
 from labs.images.describe import describe_settings, differences, to_code
-from labs.images.generate import fitting_schedulers, generate
+from labs.images.generate import generate
 
 PROMPT = 'portrait of a "knight"\\, dressed in blue'
 LORA = str(MODELS_FOLDER / "tiny-portraits-lcm")
@@ -212,7 +213,7 @@ def test_what_changes_no_image_is_not_said(pipeline):
 
 
 def test_settings_of_this_pipeline_do_not_differ(pipeline):
-    for scheduler in fitting_schedulers(pipeline):
+    for scheduler in compatible_schedulers(pipeline):
         assert differences(settings_for(pipeline, scheduler=scheduler), pipeline) == ""
 
 

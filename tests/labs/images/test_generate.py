@@ -17,7 +17,6 @@ from labs.images import Settings
 from labs.images.generate import (
     Stopped,
     default_size,
-    fitting_schedulers,
     generate,
     notices,
     unknown_words,
@@ -229,9 +228,3 @@ def test_flow_matching_knows_every_number_of_steps(pipeline):
     flow.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
     settings = settings_of(num_inference_steps=20, scheduler="FlowMatchEulerDiscreteScheduler")
     assert notices(flow, settings) == {}
-
-
-def test_the_schedulers_offered_take_the_models_betas(pipeline):
-    names = fitting_schedulers(pipeline)
-    assert {"PNDMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler"} <= set(names)
-    assert "EDMEulerScheduler" not in names  # it takes no betas
