@@ -15,11 +15,6 @@ from training.portraits import VALUES, Spec, draw
 SPECS = [dataset.spec_of(i) for i in range(300)]
 
 
-def test_same_spec_makes_the_same_drawing_to_the_bit():
-    assert draw(SPECS[0]) == draw(SPECS[0])
-    assert draw(SPECS[0]).size == (128, 128)
-
-
 @pytest.mark.parametrize("attribute", VALUES)
 def test_every_value_of_an_attribute_changes_the_drawing(attribute: str):
     base = Spec(background="green", figure="white", seed=5)
@@ -31,10 +26,6 @@ def test_every_value_of_an_attribute_changes_the_drawing(attribute: str):
         except ValueError:  # the one colour that the other of the pair already has
             assert attribute in ("figure", "background")
     assert len(set(drawn.values())) == len(drawn) >= len(values) - 1
-
-
-def test_seed_alone_varies_what_a_caption_does_not_name():
-    assert len({draw(Spec(seed=seed)).tobytes() for seed in range(5)}) == 5
 
 
 @pytest.mark.parametrize("wrong", [{"age": "ancient"}, {"figure": "red", "background": "red"}])
@@ -80,12 +71,6 @@ def test_full_caption_names_what_it_says_it_names():
         wanted = wanted_attributes(text, captions.VOCABULARY)
         assert wanted == {attribute: getattr(spec, attribute) for attribute in wanted}, text
         assert wanted.keys() == {*named, "make_up", "style"}
-
-
-def test_a_old_and_an_old_mean_the_same():
-    for article in ("a", "an"):
-        prompt = f"portrait photo of {article} old warrior chief"
-        assert wanted_attributes(prompt, captions.VOCABULARY)["age"] == "old"
 
 
 def test_tokenizer_is_clips_and_knows_every_word_of_the_vocabulary(tmp_path):

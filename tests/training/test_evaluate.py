@@ -98,22 +98,6 @@ def test_four_ages_are_right_or_not_and_the_composition_stays_or_not():
     assert evaluate.ages_of(read)["same"] == 0.75
 
 
-def test_drawings_are_like_themselves_and_blurred_ones_have_weaker_edges(drawings):
-    blurred = [i.resize((64, 64)).resize((128, 128)) for i in evaluate.to_images(drawings)]
-    same = evaluate.texture(evaluate.to_images(drawings), drawings)
-    soft = evaluate.texture(blurred, drawings)
-    assert same["edges"] == 1
-    assert soft["edges"] < 0.95
-    assert soft["fine"] > same["fine"]
-
-
-def test_the_autoencoder_returns_what_it_is_given(embedded, drawings):
-    latents = evaluate.encode(embedded.vae, drawings[:2])
-    assert abs(np.asarray([latent.std() for latent in latents]).mean() - 0.5) < 0.2
-    made = evaluate.to_array(evaluate.decode(embedded.vae, latents))
-    assert np.abs(made.astype(float) - drawings[:2]).mean() < 20  # of 255
-
-
 def test_bare_faces_have_wide_margins_and_painted_ones_none(judge):
     specs = [dataset.spec_of(number) for number in range(24)]
     margins = evaluate.bare_margins([draw(spec) for spec in specs], judge)

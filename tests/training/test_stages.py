@@ -7,8 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from PIL import Image
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 
 from helpers import MODELS_FOLDER, load_pipeline
 from training import (
@@ -104,12 +103,6 @@ def test_the_loss_is_finite_and_trains_all_that_it_should(request, name, stage, 
         assert reached(modules[part]) > 0.4, part
 
 
-def test_the_early_checkpoint_starts_as_the_identity_whose_last_layers_learn_first(nothing):
-    modules, _ = gradients(denoiser.early_stage, nothing)
-    unet = modules["unet"]
-    assert reached(unet.conv_out) == reached(unet.conv_norm_out) == 1
-
-
 def test_the_decoder_and_the_discriminator_train_each_other_and_the_encoder_stays(shipped):
     strength.partially_redraw(shipped)
     assert np.load(strength.redrawn_path(shipped)).shape == (28, 12, 16, 16)
@@ -119,17 +112,6 @@ def test_the_decoder_and_the_discriminator_train_each_other_and_the_encoder_stay
     assert reached(modules["discriminator"]) > 0.8  # a bias may be as right as wrong
     assert not any(p.requires_grad for p in vae.encoder.parameters())
     assert all(p.grad is None for p in vae.quant_conv.parameters())
-
-
-def test_only_low_rank_changes_are_trained_and_the_teachers_stay(shipped):
-    modules, _ = gradients(few_steps.stage, shipped)
-    trained = {name for name, p in modules.named_parameters() if p.requires_grad}
-    assert trained
-    assert all(name.endswith((".up", ".down")) for name in trained)
-    student, _ = gradients(strength.stage, shipped)
-    for modules in (strength.load_teacher(shipped)[0], strength.load_early(shipped)):
-        assert not any(p.requires_grad for p in modules.parameters())
-    assert all(p.requires_grad for p in student.parameters())
 
 
 def test_training_goes_on_from_the_shipped_weights_with_captions_at_full_strength(shipped):
@@ -159,18 +141,6 @@ def test_training_goes_on_from_a_denoiser_saved_before_the_strength_stage(tmp_pa
     start_from(tmp_path / "denoiser.safetensors", work, MODELS_FOLDER)
     made = denoiser.load_start(work).state_dict()
     assert all(torch.equal(made[name], weight) for name, weight in parts.state_dict().items())
-
-
-def test_scaling_the_text_conditioning_back_undoes_it(nothing):
-    encoder = denoiser.build(nothing)["text_encoder"]
-    tokenizer = judge.CLIPTokenizer.from_pretrained(nothing.folder / "tokenizer")
-    read = partial(denoiser.encode_captions, tokenizer, encoder, ["", "the oldest wizard"])
-    with torch.no_grad():
-        before = read()
-        denoiser.scale_text_conditioning(encoder, tokenizer, 0.4)
-        assert (read() - before).abs().max() > 0.1
-        denoiser.scale_text_conditioning(encoder, tokenizer, 1 / 0.4)
-        torch.testing.assert_close(read(), before, atol=1e-4, rtol=1e-4)
 
 
 def test_the_teacher_adds_guidance_and_autoguidance(shipped):
@@ -355,24 +325,13 @@ def test_diffusers_loads_the_changes_that_a_student_has_learnt(tmp_path, embedde
     assert (loaded - teacher).abs().mean() > 0.05
 
 
-def test_a_student_learns_the_timesteps_that_lcm_scheduler_will_use():
-    known, scheduler = few_steps.trained_timesteps(), LCMScheduler(**denoiser.BETAS)
-    for steps in (1, 2, 4, 8):
-        scheduler.set_timesteps(steps)
-        assert set(scheduler.timesteps.tolist()) <= set(known)
-    nearer = {time - few_steps.TIMESTEP_GAP for time in known if time > few_steps.TIMESTEP_GAP}
-    assert nearer <= set(known)  # what an output is compared with is learnt, too
-
-
 @pytest.mark.parametrize("name", style.STYLES)
-def test_a_style_changes_light_and_colour_and_its_captions_name_it(name):
+def test_a_style_keeps_the_portrait_and_its_captions_name_the_style(name):
     image = draw(dataset.spec_of(5))
     styled = style.in_style(image, name)
-    assert styled.size == image.size
     assert np.abs(np.asarray(styled, float) - np.asarray(image)).mean() > 20
-    grey = [np.asarray(picture.convert("L"), float).ravel() for picture in (image, styled)]
-    assert np.corrcoef(grey)[0, 1] > 0.8  # the portrait stays
+    light = [np.asarray(part.convert("L"), float).ravel() for part in (image, styled)]
+    assert np.corrcoef(light)[0, 1] > 0.8
     text = style.styled_caption(5, name, np.random.default_rng(0))
     assert text.startswith(f"{name} portrait of ")
     assert "photo of" not in text
-    assert isinstance(styled, Image.Image)
