@@ -82,7 +82,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=Path, default=MODELS, help="where to write them")
     parser.add_argument("--start", type=Path, help="go on from models/ or a denoiser.safetensors")
     parser.add_argument("--guide", type=Path, metavar="FOLDER", help="use this trained guide")
-    parser.add_argument("--style-name", choices=style.STYLES, default="moonlight")
+    parser.add_argument("--style-name", choices=style.STYLES, default="neon")
     parser.add_argument("--processes", type=int, help="on a CPU; default one for each core")
     for stage, plan in STAGES.items():
         further = f", {CONTINUED[stage][0]:,} with --start" if stage in CONTINUED else ""

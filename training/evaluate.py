@@ -32,6 +32,7 @@ from helpers import (
     load_pipeline,
     make_generators,
     read_attributes,
+    set_threads_for,
     use_scheduler,
 )
 from helpers.judge import Judge
@@ -236,6 +237,7 @@ def loaded_pipelines() -> dict[str, DiffusionPipeline]:
         load_pipeline(name, scheduler=SOLVER) for name in ("tiny-portraits", "tiny-portraits-early")
     )
     pipelines = {"final": final, "early": early, "few": few}
+    set_threads_for(final)
     for pipeline in pipelines.values():
         pipeline.set_progress_bar_config(disable=True)
     return pipelines

@@ -56,7 +56,7 @@ def in_style(image: Image.Image, style: str) -> Image.Image:
     """
     palette, own_colour = STYLES[style]
     light = np.asarray(ImageOps.autocontrast(image.convert("L"), cutoff=1), float) / 255
-    light = np.clip(0.5 + (light - 0.5) * 1.25, 0, 1)
+    light = light**0.65  # so that dark skin keeps its features
     stops = np.linspace(0, 1, len(palette))
     toned = np.stack(
         [np.interp(light, stops, channel) for channel in zip(*palette, strict=True)], -1
@@ -84,7 +84,7 @@ def photo_numbers(work: Workspace) -> np.ndarray:
 def styled_path(work: Workspace, style: str) -> Path:
     """Where the latents of drawings in this style are kept, (DRAWINGS, 2, 12, 16, 16) float16."""
     drawings = drawings_digest(work.drawings)
-    made_by = digest(latents.vae_weights(work), drawings, DRAWINGS, style, STYLES[style])
+    made_by = digest(latents.vae_weights(work), drawings, Path(__file__), style)
     return work.folder / f"styled-{made_by}.npy"
 
 
