@@ -1,0 +1,302 @@
+"""`make page`: the embedded model as a static page that generates images in any browser.
+
+Copies `web/` and ONNX Runtime Web to build/page, exports the model's networks to ONNX, with weights
+in float16 that are cast to float32 when they are loaded, and serves the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import shutil
+import warnings
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.models.attention_processor import Attention
+from torch import nn
+from torch.nn import functional as F
+
+ROOT = Path(__file__).resolve().parent.parent
+WEB, PAGE, MODELS = ROOT / "web", ROOT / "build" / "page", ROOT / "models"
+RUNTIME = WEB / "node_modules" / "onnxruntime-web"
+RUNTIME_FILES = (
+    "ort.wasm.min.mjs",
+    "ort-wasm-simd-threaded.mjs",
+    "ort-wasm-simd-threaded.wasm",
+)
+LARGE = 1024  # entries: smaller tensors keep float32
+
+
+class AttentionWithMaps:
+    """Diffusers' plain attention, which also keeps how much each position attends to each token."""
+
+    def __init__(self, maps: list[torch.Tensor]) -> None:
+        self.maps = maps
+
+    def __call__(
+        self,
+        attention: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        **_: object,
+    ) -> torch.Tensor:
+        """(batch, positions, channels) to the same."""
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query = attention.head_to_batch_dim(attention.to_q(hidden_states))
+        key = attention.head_to_batch_dim(attention.to_k(context))
+        value = attention.head_to_batch_dim(attention.to_v(context))
+        scores = (attention.scale * query @ key.transpose(1, 2)).softmax(-1)
+        if encoder_hidden_states is not None:
+            self.maps.append(scores.unflatten(0, (-1, attention.heads)).mean(1))
+        mixed = attention.batch_to_head_dim(scores @ value)
+        return attention.to_out[0](mixed)
+
+
+class UNetWithMaps(nn.Module):
+    """A U-Net that also returns its cross-attention, averaged over heads and layers."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.unet, self.maps = unet, []
+        for module in unet.modules():
+            if isinstance(module, Attention):
+                module.set_processor(AttentionWithMaps(self.maps))
+
+    def forward(
+        self, sample: torch.Tensor, timestep: torch.Tensor, states: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents (B, C, h, w), a timestep, states (B, 77, 128) to noise and maps (B, 77, h, w)."""
+        self.maps.clear()
+        noise = self.unet(sample, timestep, states, return_dict=False)[0]
+        size = sample.shape[2:]
+        levels = []
+        for scores in self.maps:  # (B, positions, tokens)
+            side = int(scores.shape[1] ** 0.5)
+            image = scores.transpose(1, 2).unflatten(2, (side, side))
+            levels.append(F.interpolate(image, size=tuple(size), mode="nearest"))
+        return noise, torch.stack(levels).mean(0)
+
+
+class TextEncoder(nn.Module):
+    """Token ids (B, 77) to hidden states (B, 77, 128)."""
+
+    def __init__(self, text_encoder: nn.Module) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """The states that the U-Net attends to."""
+        return self.text_encoder(ids)[0]
+
+
+class Decoder(nn.Module):
+    """Latents (B, 12, 16, 16), as the U-Net knows them, to images (B, 3, 128, 128) from -1 to 1."""
+
+    def __init__(self, vae: nn.Module) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        """The decoded images."""
+        return self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
+
+
+def export_network(network: nn.Module, inputs: dict[str, torch.Tensor], outputs: list[str],
+                   batched: set[str], path: Path) -> None:  # fmt: skip
+    """Write a network to `path` in ONNX, its large weights in float16; `batched` inputs have a
+    first axis of any size."""
+    batch = torch.export.Dim("batch", min=1, max=8)
+    shapes = {name: {0: batch} if name in batched else None for name in inputs}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network.eval(), tuple(inputs.values()), dynamo=True, input_names=list(inputs),
+            output_names=outputs, dynamic_shapes=tuple(shapes.values()), verbose=False,
+        )  # fmt: skip
+    program.optimize()
+    store_weights_in_half(program.model_proto, path)
+
+
+def store_weights_in_half(model: object, path: Path) -> None:
+    """Save an ONNX model whose large float32 weights are stored in float16 and cast when loaded."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    casts = []
+    for weight in model.graph.initializer:
+        array = numpy_helper.to_array(weight)
+        if array.dtype == np.float32 and array.size >= LARGE:
+            name = weight.name
+            weight.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}.half"))
+            casts.append(
+                helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
+            )
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    onnx.save(model, path)
+
+
+def export_unet(unet: nn.Module, tokens: int, path: Path) -> None:
+    """Write a U-Net that predicts the noise for 1 to 8 latents and returns its attention maps."""
+    size = unet.config.sample_size
+    inputs = {
+        "sample": torch.zeros(2, unet.config.in_channels, size, size),
+        "timestep": torch.tensor(999.0),
+        "states": torch.zeros(2, tokens, unet.config.cross_attention_dim),
+    }
+    export_network(UNetWithMaps(unet), inputs, ["noise", "maps"], {"sample", "states"}, path)
+
+
+def export_model(folder: Path, destination: Path) -> None:
+    """Write text-encoder.onnx, unet.onnx and decoder.onnx of the pipeline in `folder`."""
+    pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    tokens, config = pipeline.tokenizer.model_max_length, pipeline.unet.config
+    destination.mkdir(parents=True, exist_ok=True)
+    ids = {"ids": torch.zeros(2, tokens, dtype=torch.int64)}
+    encoder = TextEncoder(pipeline.text_encoder)
+    export_network(encoder, ids, ["states"], {"ids"}, destination / "text-encoder.onnx")
+    export_unet(pipeline.unet, tokens, destination / "unet.onnx")
+    latents = torch.zeros(2, config.in_channels, config.sample_size, config.sample_size)
+    decoder = Decoder(pipeline.vae)
+    export_network(
+        decoder, {"latents": latents}, ["image"], {"latents"}, destination / "decoder.onnx"
+    )
+
+
+def export_few_steps(folder: Path, weights: Path, destination: Path) -> None:
+    """Write unet-few-steps.onnx: the U-Net with LoRA weights for few-step sampling merged in."""
+    pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    pipeline.load_lora_weights(weights)
+    pipeline.fuse_lora(components=["unet"])
+    pipeline.unload_lora_weights()
+    export_unet(pipeline.unet, pipeline.tokenizer.model_max_length, destination)
+
+
+def build_page() -> None:
+    """Write everything that the browser needs to build/page.
+
+    Raises:
+        FileNotFoundError: ONNX Runtime Web is not there.
+    """
+    if not RUNTIME.is_dir():
+        raise FileNotFoundError(
+            "ONNX Runtime Web is missing: install Node.js, then run 'make page', which fetches it."
+        )
+    shutil.rmtree(PAGE, ignore_errors=True)
+    PAGE.mkdir(parents=True)
+    for name in ("index.html", "style.css"):
+        shutil.copy(WEB / name, PAGE)
+    shutil.copytree(WEB / "js", PAGE / "js")
+    (PAGE / "ort").mkdir()
+    for name in RUNTIME_FILES:
+        shutil.copy(RUNTIME / "dist" / name, PAGE / "ort")
+    shutil.copy(WEB / "onnxruntime-LICENSE", PAGE / "ort" / "LICENSE")
+    model = PAGE / "model"
+    export_model(MODELS / "tiny-portraits", model)
+    export_few_steps(
+        MODELS / "tiny-portraits", MODELS / "tiny-portraits-lcm", model / "unet-few-steps.onnx"
+    )
+    shutil.copy(MODELS / "tiny-portraits" / "tokenizer" / "tokenizer.json", model)
+    vocabulary = json.loads((MODELS / "tiny-judge/vocabulary.json").read_text(encoding="utf-8"))
+    manifest = {
+        "sizes": {path.name: path.stat().st_size for path in sorted(model.iterdir())},
+        "vocabulary": {name: {"values": entry["values"]} for name, entry in vocabulary.items()
+                       if name != "direction"},
+    }  # fmt: skip
+    (model / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    compress(PAGE)
+
+
+def compress(folder: Path) -> None:
+    """Write a compressed copy beside each file that becomes at least a tenth smaller."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        data = path.read_bytes()
+        packed = gzip.compress(data, 9, mtime=0)
+        if len(packed) < 0.9 * len(data):
+            path.with_name(f"{path.name}.gz").write_bytes(packed)
+
+
+class PageHandler(SimpleHTTPRequestHandler):
+    """Serves the page, compressed where a compressed copy exists, and lets it use threads."""
+
+    protocol_version = "HTTP/1.1"
+    extensions_map = SimpleHTTPRequestHandler.extensions_map | {
+        ".mjs": "text/javascript", ".js": "text/javascript", ".wasm": "application/wasm",
+        ".onnx": "application/octet-stream",
+    }  # fmt: skip
+
+    def do_GET(self) -> None:
+        """Send a file, its compressed copy if the browser takes it."""
+        path = Path(self.translate_path(self.path))
+        packed = path.with_name(f"{path.name}.gz")
+        if "gzip" not in self.headers.get("Accept-Encoding", "") or not packed.is_file():
+            return super().do_GET()
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", self.guess_type(str(path)))
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(packed.stat().st_size))
+        self.end_headers()
+        with packed.open("rb") as file:
+            shutil.copyfileobj(file, self.wfile)
+
+    def end_headers(self) -> None:
+        """Isolate the page, which browsers ask for before they share memory between threads."""
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: a room full of readers would fill the terminal."""
+
+
+def serve_page(host: str, port: int) -> None:
+    """Serve build/page until Ctrl-C, and say at which address."""
+    server = ThreadingHTTPServer((host, port), partial(PageHandler, directory=str(PAGE)))
+    print(f"The page is at http://{local_address(host)}:{server.server_port}; Ctrl-C ends it.")
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
+
+
+def local_address(host: str) -> str:
+    """The address that other devices reach this machine at, where it listens for them."""
+    if host != "0.0.0.0":
+        return host
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the network card
+        except OSError:
+            return "localhost"
+        return str(probe.getsockname()[0])
+
+
+def main() -> None:
+    """Build, serve, or both."""
+    parser = argparse.ArgumentParser("python -m tools.page", description=__doc__)
+    parser.add_argument("what", choices=("build", "serve", "both"))
+    parser.add_argument("--host", default="localhost", help="0.0.0.0 to let a room in")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args()
+    if options.what != "serve":
+        build_page()
+    if options.what != "build":
+        serve_page(options.host, options.port)
+
+
+if __name__ == "__main__":
+    main()
