@@ -8,6 +8,7 @@ import { makeChips } from "./words.js";
 const DEFAULTS = { prompt: "portrait photo of a old warrior chief", negativePrompt: "", seed: "0", steps: 20, guidanceScale: 7.5, scheduler: "DPMSolverMultistepScheduler" };
 const FEW_STEPS = { scheduler: "LCMScheduler", steps: 4, guidanceScale: 1 };
 const MAX_RESULTS = 100;
+const EARLY_STEP = 3; // where guidance still changes much
 
 const get = (id) => document.getElementById(id);
 const inputs = { prompt: get("prompt"), negativePrompt: get("negative-prompt"), seed: get("seed"), steps: get("steps"), guidanceScale: get("guidance"), scheduler: get("scheduler") };
@@ -168,12 +169,16 @@ function askForExplanation() {
   get("scale-value").value = get("scale").value;
   const last = shown?.complete && shown === results.at(-1) && !running;
   if (!get("explain").open || !last) return;
-  if (shown.settings.guidanceScale <= 1) return say("Without guidance there is only one prediction: generate with a guidance scale above 1.");
+  const guided = shown.settings.guidanceScale > 1;
+  get("unguided").hidden = guided;
+  if (!guided) return;
   worker.postMessage({ type: "explain", id: shown.id, index: Number(get("step").value), scale: Number(get("scale").value) });
 }
 
 get("scale").addEventListener("input", askForExplanation);
-get("explain").addEventListener("toggle", askForExplanation);
+get("explain").addEventListener("toggle", () => {
+  if (get("explain").open && shown?.complete) showFrame(Math.min(EARLY_STEP, shown.frames.length - 1));
+});
 
 // --- this visit -------------------------------------------------------------------------------------------------
 
