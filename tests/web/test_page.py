@@ -48,6 +48,7 @@ def steps_of(kind, count):
 def references(tmp_path_factory):
     tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER)
     rng = np.random.default_rng(0)
+    padded = {"padding": "max_length", "truncation": True}
     prompts = [captions.caption(dataset.spec_of(number), rng) for number in range(500)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -65,7 +66,7 @@ def references(tmp_path_factory):
         "schedulers": schedulers,
         "tokenizer": json.loads((TOKENIZER / "tokenizer.json").read_text(encoding="utf-8")),
         "tokens": [
-            {"prompt": prompt, "ids": tokenizer(prompt, padding="max_length", truncation=True).input_ids}
+            {"prompt": prompt, "ids": tokenizer(prompt, **padded).input_ids}
             for prompt in prompts + ODD_PROMPTS
         ],
     }  # fmt: skip
