@@ -25,7 +25,9 @@ test notebooks: export HF_HUB_OFFLINE = 1
 test: export TUTORIAL_ONCE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check fast app notebooks lint html slides badges pictures screenshot benchmark model evaluate clean
+HOST ?= localhost
+
+.PHONY: help lab test check fast app page notebooks lint html slides badges pictures screenshot benchmark model evaluate clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,11 +59,14 @@ lint: $(EVERYTHING) ## Check the style of code and notebooks
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 
-html: $(READER) ## Convert the notebooks and the hand-out to web pages, in build/html
-	@$(BIN)/python -m tools.pages
+page: .venv/.web web/node_modules ## Build the page that generates images in any browser, and serve it (HOST=0.0.0.0 for a room)
+	@$(BIN)/python -m tools.page both --host $(HOST)
+
+html: .venv/.site ## Build a site of the notebooks, with search, in build/html; with the page if it was built
+	@$(BIN)/python -m tools.site
 
 slides: $(READER) ## Convert the notebooks to slides, in build/slides
-	@$(BIN)/python -m tools.pages --slides
+	@$(BIN)/python -m tools.slides
 
 badges: $(READER) ## Link README and notebooks to Colab, at the address in pyproject.toml
 	@$(BIN)/python tools/colab.py
@@ -102,6 +107,12 @@ $(READER): pyproject.toml constraints.txt
 	@$(PIP) --editable '.[$*]'
 	@touch $@
 
+web/node_modules: web/package.json web/package-lock.json
+	@command -v npm >/dev/null || { echo \
+		"npm is missing, which fetches ONNX Runtime Web: install Node.js, then 'make page' again."; exit 1; }
+	@npm ci --prefix web --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 $(EVERYTHING): $(READER)
-	@$(PIP) --editable '.[app,fast,test,training]'
+	@$(PIP) --editable '.[app,fast,site,test,training]'
 	@touch $@

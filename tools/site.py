@@ -10,8 +10,6 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from tools import colab
-
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS, SETTINGS = ROOT / "notebooks", ROOT / "docs" / "site"
 SOURCE, SITE, PAGE = (
@@ -44,47 +42,49 @@ def prepare_notebook(path: Path) -> NotebookNode:
     return notebook
 
 
-def write_index(address: str) -> str:
+def write_index() -> str:
     """The first page: what the tutorial is, the notebooks in order, where to generate images."""
+    names = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+    solutions = sorted(path.stem for path in NOTEBOOKS.glob("solutions/*.ipynb"))
+    labs = sorted(path.relative_to(ROOT).with_suffix("") for path in ROOT.glob("labs/**/README.md"))
+    parts = {
+        "Part one: the walkthrough": [f"notebooks/{name}" for name in names if name < PART_TWO],
+        "Part two: labs": [f"notebooks/{name}" for name in names if name >= PART_TWO],
+        "Solutions": [f"notebooks/solutions/{name}" for name in solutions],
+        "For teachers": ["handout"],
+        "The labs' code": [path.as_posix() for path in labs],
+    }
     lines = ["# Effective and efficient diffusion", ""]
     lines += [(SETTINGS / "index.md").read_text(encoding="utf-8")]
     if PAGE.is_dir():
-        lines += [
-            '<p><a class="sd-btn sd-btn-primary" href="draw/index.html">Draw now, in this browser</a></p>',
-            "",
-        ]
-    names = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-    parts = {
-        "Part one: the walkthrough": [name for name in names if name < PART_TWO],
-        "Part two: labs": [name for name in names if name >= PART_TWO],
-    }
-    for part, names in parts.items():
-        lines += ["```{toctree}", ":maxdepth: 1", f":caption: {part}", ""]
-        lines += [f"notebooks/{name}" for name in names] + ["```", ""]
-    solutions = [path.stem for path in sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))]
-    lines += ["```{toctree}", ":maxdepth: 1", ":caption: Solutions", ":hidden:", ""]
-    lines += [f"notebooks/solutions/{name}" for name in solutions] + ["```", ""]
+        lines += ['<p><a class="sd-btn sd-btn-primary" href="draw/index.html">Draw now</a></p>', ""]
+    for caption, pages in parts.items():
+        lines += ["```{toctree}", ":maxdepth: 1", f":caption: {caption}", "", *pages, "```", ""]
     return "\n".join(lines)
 
 
-def build_site() -> None:
-    """Write the site to build/html, with the page in build/page as its "Draw now"."""
+def build_site(site: Path = SITE) -> None:
+    """Write the site into a folder, with the page in build/page as its "Draw now"."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     shutil.copytree(SETTINGS, SOURCE)
     for path in sorted(NOTEBOOKS.rglob("*.ipynb")):
         target = SOURCE / "notebooks" / path.relative_to(NOTEBOOKS)
         target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(prepare_notebook(path), target)
-    (SOURCE / "index.md").write_text(write_index(colab.read_address()), encoding="utf-8")
+    (SOURCE / "index.md").write_text(write_index(), encoding="utf-8")
+    shutil.copy(ROOT / "docs/teaching/handout.md", SOURCE)
+    for path in ROOT.glob("labs/**/README.md"):
+        (SOURCE / path.parent.relative_to(ROOT)).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, SOURCE / path.relative_to(ROOT))
     extra = SOURCE / "extra"
     extra.mkdir()
     if PAGE.is_dir():
         shutil.copytree(PAGE, extra / "draw")
     command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going",
-               str(SOURCE), str(SITE)]  # fmt: skip
+               str(SOURCE), str(site)]  # fmt: skip
     subprocess.run(command, check=True)
-    print(f"The site is in {SITE.relative_to(ROOT)}: open index.html in a browser.")
 
 
 if __name__ == "__main__":
     build_site()
+    print("Open build/html/index.html in a browser.")
