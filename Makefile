@@ -114,5 +114,5 @@ web/node_modules: web/package.json web/package-lock.json
 	@touch $@
 
 $(EVERYTHING): $(READER)
-	@$(PIP) --editable '.[app,fast,site,test,training]'
+	@$(PIP) --editable '.[app,fast,site,test,training,web]'
 	@touch $@
