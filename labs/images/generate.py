@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial, wraps
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -67,14 +65,13 @@ def generate(
     if first.height or first.width:
         inputs["height"] = first.height or default_size(pipeline)
         inputs["width"] = first.width or default_size(pipeline)
-    with _record(own) as seen:
-        if on_step:
-            _after_each_step(own, on_step, partial(_predict_clean, own, seen))
-        try:
-            known = arguments if "prompt" in arguments else {*inputs}  # it takes **kwargs alone
-            return own(**{key: val for key, val in inputs.items() if key in known}).images
-        finally:
-            own.maybe_free_model_hooks()
+    if on_step:
+        _after_each_step(own.scheduler, on_step)
+    try:
+        known = arguments if "prompt" in arguments else {*inputs}  # it takes **kwargs alone
+        return own(**{key: val for key, val in inputs.items() if key in known}).images
+    finally:
+        own.maybe_free_model_hooks()
 
 
 def check_pipeline(pipeline: DiffusionPipeline) -> None:
@@ -208,16 +205,15 @@ def _notice_steps(settings: Settings, pipeline: DiffusionPipeline) -> str:
     return "" if fits else f"{advice} {settings.num_inference_steps} steps: use fewer."
 
 
-def _after_each_step(
-    pipeline: Any, on_step: OnStep, predict: Callable[[], torch.Tensor | None]
-) -> None:
+def _after_each_step(scheduler: Any, on_step: OnStep) -> None:
     """Call back from the scheduler, which every pipeline uses: not all take a callback."""
-    scheduler, done = pipeline.scheduler, 0
-    step = scheduler.step
+    step, done = scheduler.step, 0
+    signature = inspect.signature(step)
 
     @wraps(step)  # pipelines inspect its arguments
     def watched(*args: Any, **kwargs: Any) -> Any:
         nonlocal done
+        predict = _prediction(scheduler, **signature.bind(*args, **kwargs).arguments)
         result, done = step(*args, **kwargs), done + 1
         steps = len(scheduler.timesteps)  # some schedulers take more than they are asked for
         if not on_step(done, steps, predict):
@@ -227,35 +223,20 @@ def _after_each_step(
     scheduler.step = watched
 
 
-@contextmanager
-def _record(pipeline: Any) -> Iterator[dict[str, torch.Tensor]]:
-    """Record the inputs and outputs of the UNet, on this thread alone."""
-    seen: dict[str, torch.Tensor] = {}
-    thread = threading.get_ident()
+def _prediction(
+    scheduler: Any, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, **_: Any
+) -> Callable[[], torch.Tensor | None]:
+    """Return a function for the predicted clean latents (x0) before a step is taken."""
+    alphas = getattr(scheduler, "alphas_cumprod", None)
+    if alphas is None or len(sample) > 1:
+        return lambda: None
+    scaled = scheduler.scale_model_input(sample, timestep)  # as the UNet got it
 
-    def record(module: object, args: tuple, output: tuple) -> None:
-        if threading.get_ident() == thread and len(args) > 1:
-            seen.update(sample=args[0], timestep=args[1], output=output[0])
+    def predict() -> torch.Tensor:
+        noisy, output = scaled.float(), model_output.float()
+        alpha = alphas[round(float(timestep))].to(noisy)
+        if scheduler.config.get("prediction_type", "epsilon") == "v_prediction":
+            return alpha.sqrt() * noisy - (1 - alpha).sqrt() * output
+        return (noisy - (1 - alpha).sqrt() * output) / alpha.sqrt()
 
-    record.only_reads = True  # type: ignore[attr-defined]  # `unrecorded` leaves it out
-    unet = getattr(pipeline, "unet", None)
-    handle = unet.register_forward_hook(record) if unet is not None else None
-    try:
-        yield seen
-    finally:
-        if handle:
-            handle.remove()
-
-
-def _predict_clean(pipeline: Any, seen: dict[str, torch.Tensor]) -> torch.Tensor | None:
-    """Return the predicted clean latents (x0) at the present step, for one image."""
-    alphas = getattr(pipeline.scheduler, "alphas_cumprod", None)
-    if not seen or alphas is None or len(seen["output"]) > 2:
-        return None
-    sample, output = seen["sample"].float(), seen["output"].float()
-    if len(output) == 2:  # classifier-free guidance: without the prompt, with it
-        output = output[:1] + pipeline.guidance_scale * (output[1:] - output[:1])
-    alpha = alphas[round(float(seen["timestep"]))].to(sample)
-    if pipeline.scheduler.config.get("prediction_type", "epsilon") == "v_prediction":
-        return alpha.sqrt() * sample[:1] - (1 - alpha).sqrt() * output
-    return (sample[:1] - (1 - alpha).sqrt() * output) / alpha.sqrt()
+    return predict

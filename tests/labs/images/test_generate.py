@@ -127,7 +127,9 @@ def test_a_pipeline_that_takes_no_callback_is_stopped_at_the_end_of_the_step(pip
     assert not pipeline.unet._forward_hooks
 
 
-@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "DPMSolverMultistepScheduler"])
+@pytest.mark.parametrize(
+    "scheduler", ["DDIMScheduler", "DPMSolverMultistepScheduler", "HeunDiscreteScheduler"]
+)
 def test_the_last_prediction_is_the_image(pipeline, scheduler):
     predicted = []
     settings = settings_of(scheduler=scheduler, num_inference_steps=20)
@@ -155,11 +157,21 @@ def test_what_another_thread_generates_is_not_predicted(pipeline):
     assert set(sizes) == {16}
 
 
-def test_where_the_prediction_is_not_shown_the_image_is_generated_all_the_same(pipeline):
+def test_perturbed_attention_guidance_is_predicted_and_several_images_are_not(pipeline):
     pag = StableDiffusionPAGPipeline(**pipeline.components, requires_safety_checker=False)
     seen = []
-    generate(pag, [settings_of()], lambda step, steps, predict: seen.append(predict()) is None)
-    assert seen == [None] * len(seen) != []
+    for own, count in ((pag, 1), (pipeline, 2)):
+        generate(own, count * [settings_of()], lambda *rest: seen.append(rest[2]()) is None)
+    shapes = [latents if latents is None else latents.shape for latents in seen]
+    assert shapes == 4 * [(1, 12, 16, 16)] + 4 * [None]  # PNDM takes four steps for three
+
+
+def test_nothing_is_hooked_to_the_unet_as_that_would_count_as_a_change(pipeline):
+    hooks = []
+    generate(
+        pipeline, [settings_of()], lambda *_: hooks.extend(pipeline.unet._forward_hooks) is None
+    )
+    assert hooks == []
 
 
 # Notices

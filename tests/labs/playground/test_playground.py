@@ -23,7 +23,7 @@ from diffusers import (
 )
 from PIL import Image
 
-from helpers import make_generators
+from helpers import image_distance, load_pipeline, make_generators
 from labs.images import Settings, read_settings, save_image
 from labs.images.describe import describe_settings
 from labs.playground import playground
@@ -209,6 +209,20 @@ def test_perturbed_attention_guidance_generates(pipeline):
     play = start(StableDiffusionPAGPipeline(**pipeline.components, requires_safety_checker=False))
     generate(play)
     assert text_of(play, "message") == "Done." and play.results
+
+
+def test_with_openvino_it_generates_while_another_cell_does():
+    pytest.importorskip("openvino")
+    from labs.fast import use_openvino
+
+    converted = use_openvino(load_pipeline("tiny-portraits", device="cpu"))
+    play = start(converted)
+    hold(play)
+    image = converted(PROMPT, num_inference_steps=3, generator=make_generators(0)).images[0]
+    play.stop()
+    play.wait(60)
+    generate(play, num_inference_steps=3, scheduler="PNDMScheduler")
+    assert image_distance(play.results[0].image, image) < 1
 
 
 # Stop, and Generate again
