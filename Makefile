@@ -26,6 +26,8 @@ test: export TUTORIAL_ONCE = 1
 
 .DEFAULT_GOAL := help
 HOST ?= localhost
+# The page's JavaScript is linted and tested where npm can fetch what that needs.
+WEB := $(if $(shell command -v npm),web/node_modules)
 
 .PHONY: help lab test check fast app page notebooks lint html slides badges pictures screenshot benchmark model evaluate clean
 
@@ -36,7 +38,7 @@ lab: $(READER) ## Install what the notebooks need, once, and open the first one 
 	@echo "Opening notebooks/00_start_here.ipynb in JupyterLab. Press Ctrl-C here to stop it."
 	@$(BIN)/jupyter lab $(LAB_FLAGS) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-test: $(EVERYTHING) ## Install everything, once, and run all tests, lint included
+test: $(EVERYTHING) $(WEB) ## Install everything, once, and run all tests, lint included
 	@failed=0; $(MAKE) --no-print-directory lint || failed=1; \
 	$(PYTEST) --durations=10 --nbval --nbval-current-env $(NOTEBOOKS) helpers labs tools training tests || failed=1; \
 	exit $$failed
@@ -55,9 +57,10 @@ notebooks: $(EVERYTHING) ## Run the notebooks and store their outputs (NOTEBOOKS
 		--ExecutePreprocessor.record_timing=False \
 		--ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
 
-lint: $(EVERYTHING) ## Check the style of code and notebooks
+lint: $(EVERYTHING) $(WEB) ## Check the style of code and notebooks
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(if $(WEB),npm run --prefix web --silent lint)
 
 page: .venv/.web web/node_modules ## Build the page that generates images in any browser, and serve it (HOST=0.0.0.0 for a room)
 	@$(BIN)/python -m tools.page both --host $(HOST)

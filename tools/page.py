@@ -184,8 +184,8 @@ def export_few_steps(folder: Path, weights: Path, destination: Path) -> None:
     export_unet(pipeline.unet, pipeline.tokenizer.model_max_length, destination)
 
 
-def build_page() -> None:
-    """Write everything that the browser needs to build/page.
+def build_page(page: Path = PAGE) -> None:
+    """Write everything that the browser needs into a folder.
 
     Raises:
         FileNotFoundError: ONNX Runtime Web is not there.
@@ -194,16 +194,16 @@ def build_page() -> None:
         raise FileNotFoundError(
             "ONNX Runtime Web is missing: install Node.js, then run 'make page', which fetches it."
         )
-    shutil.rmtree(PAGE, ignore_errors=True)
-    PAGE.mkdir(parents=True)
+    shutil.rmtree(page, ignore_errors=True)
+    page.mkdir(parents=True)
     for name in ("index.html", "style.css"):
-        shutil.copy(WEB / name, PAGE)
-    shutil.copytree(WEB / "js", PAGE / "js")
-    (PAGE / "ort").mkdir()
+        shutil.copy(WEB / name, page)
+    shutil.copytree(WEB / "js", page / "js")
+    (page / "ort").mkdir()
     for name in RUNTIME_FILES:
-        shutil.copy(RUNTIME / "dist" / name, PAGE / "ort")
-    shutil.copy(WEB / "onnxruntime-LICENSE", PAGE / "ort" / "LICENSE")
-    model = PAGE / "model"
+        shutil.copy(RUNTIME / "dist" / name, page / "ort")
+    shutil.copy(WEB / "onnxruntime-LICENSE", page / "ort" / "LICENSE")
+    model = page / "model"
     export_model(MODELS / "tiny-portraits", model)
     export_few_steps(
         MODELS / "tiny-portraits", MODELS / "tiny-portraits-lcm", model / "unet-few-steps.onnx"
@@ -216,7 +216,7 @@ def build_page() -> None:
                        if name != "direction"},
     }  # fmt: skip
     (model / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    compress(PAGE)
+    compress(page)
 
 
 def compress(folder: Path) -> None:
