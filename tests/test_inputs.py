@@ -9,19 +9,6 @@ import torch
 from helpers import get_inputs, load_pipeline, make_generators, truncated_words
 
 
-def noise(generator):
-    return torch.randn(4, generator=generator, device=generator.device)
-
-
-def test_one_cpu_generator_per_seed():
-    generators = make_generators([5, 0, 5])
-    assert {generator.device.type for generator in generators} == {"cpu"}
-    first, other, same = map(noise, generators)
-    assert torch.equal(first, same)
-    assert not torch.equal(first, other)
-    assert torch.equal(first, noise(torch.Generator("cpu").manual_seed(5)))
-
-
 @pytest.mark.parametrize(
     "seeds", [7, np.int64(7), [7], (7,), range(7, 8), iter([7]), np.array([7])]
 )
@@ -29,30 +16,10 @@ def test_seeds_may_be_a_number_or_any_series(seeds):
     assert [generator.initial_seed() for generator in make_generators(seeds)] == [7]
 
 
-def test_the_largest_seed():
-    assert make_generators(2**64 - 1)[0].initial_seed() == 2**64 - 1
-
-
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "1", None])
 def test_what_is_no_seed_is_refused_in_a_sentence(seed):
-    for seeds in (seed, [0, seed]):
-        with pytest.raises(
-            ValueError, match=r"is not a seed: use a whole number from 0 to 2\*\*64"
-        ):
-            make_generators(seeds)
-
-
-def test_no_seed_at_all():
-    with pytest.raises(ValueError, match="no seed: give one for each image"):
-        make_generators([])
-
-
-def test_the_default_is_the_walkthroughs():
-    inputs = get_inputs()
-    assert list(inputs) == ["prompt", "generator", "num_inference_steps"]
-    assert inputs["prompt"] == ["portrait photo of a old warrior chief"]
-    assert inputs["generator"][0].initial_seed() == 0
-    assert inputs["num_inference_steps"] == 20
+    with pytest.raises(ValueError, match=r"is not a seed: use a whole number from 0 to 2\*\*64"):
+        make_generators([0, seed])
 
 
 def test_a_batch_has_seeds_from_zero_or_those_given():
@@ -67,17 +34,14 @@ def test_a_batch_has_seeds_from_zero_or_those_given():
     ("arguments", "message"),
     [
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
-        ({"batch_size": -2}, "batch_size must be .* not -2"),
         ({"batch_size": 2.0}, "batch_size must be .* not 2.0"),
         ({"batch_size": "2"}, "batch_size must be .* not '2'"),
         ({"num_inference_steps": 0}, "num_inference_steps must be .* not 0"),
-        ({"num_inference_steps": 4.0}, "num_inference_steps must be .* not 4.0"),
         ({"prompt": [7]}, "7 is not a prompt: give text for each image"),
-        ({"batch_size": 2, "prompt": ["a", None]}, "None is not a prompt"),
         ({"prompt": [float("nan")]}, "nan is not a prompt"),
+        ({"batch_size": 3, "prompt": ("a", "b")}, "2 prompts do not fit a batch of 3: give one"),
         ({"batch_size": 2, "seeds": [1]}, "1 seeds do not fit a batch of 2"),
-        ({"seeds": [1, 2]}, "2 seeds do not fit a batch of 1"),
-        ({"seeds": [-1]}, "-1 is not a seed"),
+        ({"seeds": []}, "no seed: give one for each image"),
     ],
 )
 def test_inputs_that_generate_nothing_are_refused(arguments, message):
@@ -85,14 +49,11 @@ def test_inputs_that_generate_nothing_are_refused(arguments, message):
         get_inputs(**arguments)
 
 
-def test_a_prompt_of_75_tokens_is_read_whole(pipeline):
-    assert truncated_words("old " * 75, pipeline) == ""
-    assert truncated_words("", pipeline) == ""
-
-
 @pytest.mark.parametrize(
     ("prompt", "cut"),
     [
+        ("", ""),
+        ("old " * 75, ""),
         ("old " * 75 + "Warrior  chief", "Warrior chief"),
         ("old " * 75 + ", Smiling", ", Smiling"),
         ("old " * 74 + "chief, smiling", "chief, smiling"),  # the comma falls off, so chief, does
@@ -119,25 +80,14 @@ def test_what_is_cut_is_what_the_pipeline_does_not_read(pipeline):
     assert torch.equal(embedding(prompt), embedding(kept + "smiling " * len(cut.split())))
 
 
-def test_a_list_of_prompts_is_one_for_each_image():
-    assert get_inputs(2, prompt=["a knight", "a queen"])["prompt"] == ["a knight", "a queen"]
-    with pytest.raises(ValueError, match="2 prompts do not fit a batch of 3: give one for each"):
-        get_inputs(3, prompt=("a knight", "a queen"))
-
-
 class T5Tokenizer:
     """Reads each letter as a token, as many as it is given room for."""
 
     model_max_length = 512
+    num_special_tokens_to_add = staticmethod(lambda: 1)
 
     def __call__(self, text, add_special_tokens=True):
         return SimpleNamespace(input_ids=list(text))
-
-    def num_special_tokens_to_add(self):
-        return 1
-
-    def tokenize(self, word):
-        return [word]
 
 
 def test_what_a_second_encoder_reads_is_not_called_cut(pipeline):
@@ -146,9 +96,8 @@ def test_what_a_second_encoder_reads_is_not_called_cut(pipeline):
 
     both = SimpleNamespace(tokenizer=pipeline.tokenizer, tokenizer_2=T5Tokenizer(), __call__=draw)
     prompt = "old " * 82 + "warrior chief"
-    assert truncated_words(prompt, pipeline) != ""
+    assert truncated_words(prompt, pipeline).endswith("old old warrior chief")
     assert truncated_words(prompt, both) == "chief"  # 253 letters and the end are read
-    assert truncated_words("old " * 82, both) == ""
 
 
 def test_a_word_of_textual_inversion_counts_with_all_its_vectors():

@@ -1,7 +1,5 @@
 """The judge: what a prompt wants, what a picture shows, and whether the two agree."""
 
-import shutil
-
 import numpy as np
 import pandas
 import pytest
@@ -10,8 +8,6 @@ from PIL import Image
 
 import helpers.judge as judging
 from helpers import (
-    MODELS,
-    MODELS_FOLDER,
     adherence,
     get_inputs,
     load_judge,
@@ -112,12 +108,6 @@ def test_parts_of_words_with_hyphens_do_not_count(vocabulary):
     assert wanted == {"subject": "knight", "age": "adult"}
 
 
-@pytest.mark.parametrize("prompt", ["blue on red", "Blue on Red, smiling", "smiling,blue on  red."])
-def test_a_pair_of_colours_is_the_figure_on_the_background(vocabulary, prompt):
-    wanted = wanted_attributes(prompt, vocabulary)
-    assert (wanted["figure"], wanted["background"]) == ("blue", "red")
-
-
 def test_every_phrase_of_the_vocabulary_means_its_value(vocabulary):
     for attribute, entry in vocabulary.items():
         for value, phrases in entry["values"].items():
@@ -125,27 +115,7 @@ def test_every_phrase_of_the_vocabulary_means_its_value(vocabulary):
                 assert wanted_attributes(f"a {phrase}, and", vocabulary)[attribute] == value
 
 
-def test_the_longest_phrase_decides():
-    vocabulary = {"make_up": {"values": {"some": ["make up"], "none": ["no make up"]}}}
-    assert wanted_attributes("with no make up", vocabulary) == {"make_up": "none"}
-    assert wanted_attributes("with make up", vocabulary) == {"make_up": "some"}
-
-
-def test_a_phrase_is_text_and_not_a_pattern():
-    vocabulary = {"lens": {"values": {"fast": ["f/1.4 (wide open)"]}}}
-    assert wanted_attributes("shot at f/1.4 (wide open), dusk", vocabulary) == {"lens": "fast"}
-    assert wanted_attributes("shot at f/124 (wide open)", vocabulary) == {}
-
-
 # What a picture shows
-
-
-def test_every_image_is_read_once_and_from_the_vocabulary(judge, vocabulary):
-    read = read_attributes(noise(3), judge)
-    assert list(read.columns) == list(vocabulary)
-    assert len(read) == 3
-    for attribute in vocabulary:
-        assert set(read[attribute].dropna()) <= set(vocabulary[attribute]["values"])
 
 
 def test_the_reading_is_the_nearest_phrase_by_cosine_similarity(judge, vocabulary):
@@ -176,16 +146,6 @@ def test_the_size_of_the_batch_changes_no_reading(judge, monkeypatch):
     pandas.testing.assert_frame_equal(read_attributes(images, judge), at_once)
 
 
-def test_any_mode_and_size_of_picture_can_be_read(judge):
-    images = [Image.new("L", (64, 64)), Image.new("RGBA", (512, 512))]
-    assert len(read_attributes(images, judge)) == 2
-
-
-def test_no_image_is_refused(judge):
-    with pytest.raises(ValueError, match="There is no image: give at least one"):
-        read_attributes([], judge)
-
-
 # Whether they agree
 
 
@@ -199,22 +159,12 @@ def test_adherence_is_right_wrong_or_not_asked_for(judge, monkeypatch):
     assert right.stack().mean() == pytest.approx(3 / 5)
 
 
-def test_one_prompt_serves_for_all_images(judge):
-    one, each = (adherence(noise(3), prompts, judge) for prompts in ("a knight", ["a knight"] * 3))
-    pandas.testing.assert_frame_equal(one, each)
-
-
 def test_prompts_that_do_not_fit_the_images(judge):
     with pytest.raises(ValueError, match="2 prompts do not fit 3 images: give one for each"):
         adherence(noise(3), ["a knight", "a queen"], judge)
 
 
 # Loading
-
-
-def test_each_model_has_a_judge_that_is_embedded_or_on_the_hub():
-    for model in MODELS.values():
-        assert model.judge == "tiny-judge" or model.judge.count("/") == 1
 
 
 def test_the_judge_computes_in_float32_whatever_it_is_stored_in(judge):
@@ -227,41 +177,12 @@ def test_an_unknown_judge():
         load_judge("tiny")
 
 
-@pytest.mark.parametrize("path", ["/a/b", "./judge", "C:\\judge"])
-def test_a_judge_at_a_path_that_does_not_exist(path):
-    with pytest.raises(FileNotFoundError, match="There is no file or folder"):
-        load_judge(path)
-
-
 def test_arrays_and_a_single_image_are_judged(judge):
     image = noise(1)[0]
     by_list = read_attributes([image], judge)
-    for images in (image, np.asarray(image)[None], (item for item in [image])):
+    for images in (image, np.asarray(image)[None]):
         pandas.testing.assert_frame_equal(read_attributes(images, judge), by_list)
     with pytest.raises(ValueError, match="is not an image"):
         adherence(["image.png"], "a knight", judge)
-
-
-@pytest.fixture
-def on_hub(monkeypatch, tmp_path):
-    """A copy of the embedded judge, as the Hub's cache would hold it."""
-    copy = tmp_path / "snapshot"
-    shutil.copytree(MODELS_FOLDER / "tiny-judge", copy)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **options: str(copy))
-    return copy
-
-
-def test_a_judge_of_the_hub_reads_by_the_same_code(on_hub, judge):
-    (on_hub / "vocabulary.json").unlink()  # no model of the Hub brings one
-    other = load_judge("somebody/clip", device="cpu")
-    images = noise(2)
-    assert other.vocabulary == judge.vocabulary
-    pandas.testing.assert_frame_equal(
-        read_attributes(images, other), read_attributes(images, judge)
-    )
-
-
-def test_a_judge_of_the_hub_in_pickles_only(on_hub):
-    (on_hub / "model.safetensors").rename(on_hub / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="only as pickle files"):
-        load_judge("somebody/clip", device="cpu")
+    with pytest.raises(ValueError, match="There is no image: give at least one"):
+        adherence([], "a knight", judge)
