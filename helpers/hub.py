@@ -61,7 +61,6 @@ def find_weights(name: str | Path) -> Path:
 
     paths = (MODELS_FOLDER / name, Path(name).expanduser())
     found = next((path for path in paths if path.exists()), None)
-    on_hub = found is None
     if found is None:
         embedded = sorted(path.name for path in MODELS_FOLDER.iterdir())
         check_hub_id(str(name), "a folder of models/", embedded)
@@ -70,11 +69,16 @@ def find_weights(name: str | Path) -> Path:
         revision = REVISIONS.get(str(name))
         download = partial(snapshot_download, str(name), revision=revision, **options)
         found = fetch(str(name), download)
+        if not any(found.glob("*.safetensors")):  # the folder is missing if no file fits
+            raise ValueError(
+                f"{str(name)!r} has its weights only as pickle files, which can run any code when "
+                "they are opened, or in subfolders: give a repository with safetensors files."
+            )
     if found.is_file() and found.suffix != ".safetensors":
         raise ValueError(f"{found.name!r} is not a safetensors file: give one, or its folder.")
     if found.is_dir() and not any(found.glob("*.safetensors")):
-        if on_hub or _suffixes(found) & PICKLES:
-            raise ValueError(pickle_only(Path(name).name))
+        if _suffixes(found) & PICKLES:
+            raise ValueError(pickle_only(found.name))
         raise ValueError(f"There are no weights in {found}: give the folder that holds them.")
     return found
 
@@ -148,7 +152,7 @@ def _explain(hub_id: str, error: Exception, advice: str) -> Exception | None:
         (errors.RepositoryNotFoundError, ValueError,
          f"is neither on the Hub nor a folder here. {advice}".rstrip()),
         (errors.RevisionNotFoundError, ValueError,
-         f"no longer has the pinned commit: load_pipeline({hub_id!r}) loads its newest."),
+         f"no longer has the pinned commit: load its newest with from_pretrained({hub_id!r})."),
         (errors.RemoteEntryNotFoundError, FileNotFoundError,
          "is on the Hub but cannot be loaded here: its page says which library it is for."),
     ]  # fmt: skip
@@ -207,11 +211,11 @@ def check_folder(folder: Path) -> None:
         suffixes = _suffixes(folder / part)
         if not suffixes:
             raise FileNotFoundError(
-                f"{folder.name!r} lacks its {part!r} in {folder}: if its download was interrupted, "
-                "load it again with a connection."
+                f"There is no {part!r} in {folder}: if its download was interrupted, load it again "
+                "with a connection."
             )
         if PICKLES & suffixes and ".safetensors" not in suffixes:
-            raise ValueError(pickle_only(f"{folder.name}/{part}"))
+            raise ValueError(pickle_only(str(folder / part)))
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

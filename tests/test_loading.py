@@ -17,6 +17,7 @@ from helpers import (
     checkpoint,
     cpu_threads,
     get_inputs,
+    load_judge,
     load_pipeline,
     pick_device,
     pick_dtype,
@@ -38,6 +39,12 @@ def draw(pipeline, **changes):
     return [np.asarray(image).astype(int) for image in pipeline(**inputs).images]
 
 
+@pytest.fixture
+def copy(tmp_path):
+    shutil.copytree(MODELS_FOLDER / "tiny-portraits", tmp_path / "copy")
+    return tmp_path / "copy"
+
+
 # What is loaded
 
 
@@ -46,12 +53,6 @@ def test_each_embedded_model_loads_and_draws(name):
     pipeline = load_pipeline(name, device="cpu")
     assert isinstance(pipeline, diffusers.StableDiffusionPipeline)
     assert draw(pipeline)[0].shape == (128, 128, 3)
-
-
-def test_a_local_folder_loads_as_path_and_as_text():
-    folder = MODELS_FOLDER / "tiny-portraits"
-    for model in (folder, str(folder)):
-        assert load_pipeline(model, device="cpu").unet.config.in_channels == 12
 
 
 @pytest.mark.parametrize("model", ["stable-diffusion-v1-5", MODELS["stable-diffusion-v1-5"].id])
@@ -84,12 +85,6 @@ def test_local_files_are_read_as_safetensors_without_remote_code(monkeypatch):
     assert asked == expected | {"variant": None}
 
 
-def test_the_dtype_reaches_every_part():
-    pipeline = load_pipeline(device="cpu", dtype="bfloat16")
-    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
-    assert {part.dtype for part in parts} == {torch.bfloat16}
-
-
 def test_steps_show_a_bar_in_a_notebook_and_none_in_ci(monkeypatch):
     for value, silent in (("true", True), ("", False)):
         monkeypatch.setenv("CI", value)
@@ -98,12 +93,6 @@ def test_steps_show_a_bar_in_a_notebook_and_none_in_ci(monkeypatch):
 
 
 # What is drawn
-
-
-def test_same_seed_same_image_to_the_bit_and_another_seed_another_image(pipeline):
-    first, again, other = (draw(pipeline, seeds=[seed])[0] for seed in (3, 3, 4))
-    assert (first == again).all()
-    assert (first != other).any()
 
 
 # diffusers 0.42 calls NumPy in a way that NumPy 2 gives notice of.
@@ -128,9 +117,9 @@ def test_an_unknown_model_is_offered_the_nearest_names(name):
 
 @pytest.mark.parametrize(
     "path",
-    ["./models/none", "/nowhere/at/all", "a/b/c", "models/none", "~/none", "C:\\models\\lcm"],
+    ["./none", "/nowhere/at/all", "a/b/c", "models/none", "~/none", "C:\\models\\lcm"],
 )
-@pytest.mark.parametrize("find", [load_pipeline, find_weights])
+@pytest.mark.parametrize("find", [load_pipeline, find_weights, load_judge])
 def test_a_path_that_does_not_exist_is_not_taken_for_a_repository(find, path):
     with pytest.raises(FileNotFoundError, match="There is no file or folder .*check the path"):
         find(path)
@@ -141,9 +130,7 @@ def test_weights_that_are_not_there_are_offered_the_nearest_names():
         find_weights("tiny-portrait-lcm")
 
 
-def test_a_pipeline_class_that_diffusers_does_not_have(tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(MODELS_FOLDER / "tiny-portraits", copy)
+def test_a_pipeline_class_that_diffusers_does_not_have(copy):
     index = copy / "model_index.json"
     text = index.read_text(encoding="utf-8")
     index.write_text(text.replace("StableDiffusionPipeline", "NewPipeline"), encoding="utf-8")
@@ -158,11 +145,9 @@ def test_a_checkpoint_is_what_from_pretrained_loads(tmp_path):
     assert checkpoint(str(tmp_path)) == tmp_path
 
 
-def test_a_folder_that_lacks_a_part_says_which(tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(MODELS_FOLDER / "tiny-portraits", copy)
+def test_a_folder_that_lacks_a_part_says_which(copy):
     shutil.rmtree(copy / "vae")
-    with pytest.raises(FileNotFoundError, match="'copy' lacks its 'vae' in .*load it again"):
+    with pytest.raises(FileNotFoundError, match="There is no 'vae' in .*copy: .*load it again"):
         load_pipeline(copy)
 
 
@@ -178,19 +163,10 @@ def test_a_removed_model_names_its_mirror_and_the_hub_is_not_asked(hub_id, monke
         load_pipeline(hub_id)
 
 
-def test_the_walkthroughs_dead_model_leads_to_the_mirror_in_the_table():
-    mirror = REMOVED["runwayml/stable-diffusion-v1-5"]
-    assert mirror == MODELS["stable-diffusion-v1-5"].id
-    assert not {model.id for model in MODELS.values()} & set(REMOVED)
-
-
-@pytest.mark.parametrize("folder", ["unet", "vae", "text_encoder"])
-def test_a_folder_of_pickles_is_refused(folder, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(MODELS_FOLDER / "tiny-portraits", copy)
-    for weights in (copy / folder).glob("*.safetensors"):
+def test_a_folder_of_pickles_is_refused(copy):
+    for weights in (copy / "vae").glob("*.safetensors"):
         weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(ValueError, match=f"'copy/{folder}' has .* only as pickle"):
+    with pytest.raises(ValueError, match="vae' has .* only as pickle"):
         load_pipeline(copy)
 
 
@@ -217,9 +193,7 @@ def test_a_disk_that_may_not_be_written_to_is_named_as_it_is():
         fetch("nobody/nothing", download)
 
 
-def test_custom_code_is_not_run(tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(MODELS_FOLDER / "tiny-portraits", copy)
+def test_custom_code_is_not_run(copy, tmp_path):
     index = json.loads((copy / "model_index.json").read_text(encoding="utf-8"))
     index["_class_name"] = ["mine", "MyPipeline"]
     (copy / "model_index.json").write_text(json.dumps(index))
@@ -236,7 +210,7 @@ def test_a_device_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert pick_device() == torch.device("cpu")
-    for device in ("cuda", "cuda:0", "mps", "xpu"):
+    for device in ("cuda:0", "mps", "xpu"):
         with pytest.raises(ValueError, match=f"no device '{device}'.*device='auto'.*'cpu'"):
             load_pipeline(device=device)
 
@@ -258,55 +232,40 @@ def test_a_word_that_is_no_device():
         load_pipeline(device="gpu")
 
 
-@pytest.mark.parametrize("dtype", ["float16", torch.float16])
-def test_float16_on_a_cpu_says_why_not_and_what_to_use(dtype):
-    with pytest.raises(ValueError, match=r"made for GPUs.*'float32'.*'bfloat16'"):
-        load_pipeline(device="cpu", dtype=dtype)
-
-
-@pytest.mark.parametrize("dtype", ["half", "float64", torch.int8])
-def test_a_dtype_that_nothing_is_drawn_in(dtype):
-    with pytest.raises(ValueError, match="float32, bfloat16, float16"):
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [
+        ("float16", r"made for GPUs.*'float32'.*'bfloat16'"),
+        (torch.float16, "made for GPUs"),
+        ("half", "float32, bfloat16, float16"),
+        (torch.int8, "float32, bfloat16, float16"),
+    ],
+)
+def test_a_dtype_that_suits_no_cpu_is_refused_with_the_ones_that_do(dtype, message):
+    with pytest.raises(ValueError, match=message):
         pick_dtype("cpu", dtype)
 
 
-@pytest.mark.parametrize("feature", ["avx512_bf16", "amx_bf16", "bf16"])
-def test_a_cpu_gets_float32_whatever_its_processor_can_do(monkeypatch, feature):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {feature: True}, raising=False)
+def test_a_cpu_gets_float32_whatever_its_processor_can_do(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
     assert pick_dtype("cpu") is torch.float32
 
 
 @pytest.mark.parametrize(
-    ("capability", "dtype"),
+    ("capability", "name", "dtype"),
     [
-        ((6, 1), torch.float32),  # Pascal
-        ((7, 5), torch.float16),  # Turing, a T4
-        ((8, 6), torch.float16),  # Ampere
-        ((9, 0), torch.float16),  # Hopper
+        ((6, 1), "Tesla P40", torch.float32),
+        ((7, 5), "Tesla T4", torch.float16),
+        ((9, 0), "H100", torch.float16),
+        ((7, 5), "NVIDIA GeForce GTX 1660 Ti", torch.float32),  # float16 gives black images
     ],
 )
-def test_a_gpu_gets_a_dtype_for_its_generation(monkeypatch, capability, dtype):
-    pretend_cuda(monkeypatch, capability, "Tesla T4")
-    assert pick_dtype("cuda") is dtype
-
-
-@pytest.mark.parametrize("name", ["NVIDIA GeForce GTX 1660 Ti", "GeForce GTX 1650"])
-def test_cards_that_give_black_images_in_float16_get_float32(monkeypatch, name):
-    pretend_cuda(monkeypatch, (7, 5), name)
-    assert pick_dtype("cuda") is torch.float32
-
-
-def pretend_cuda(monkeypatch, capability, name):
+def test_a_gpu_gets_a_dtype_that_suits_it(monkeypatch, capability, name, dtype):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
-
-
-def test_a_dtype_for_a_gpu_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="finds no device 'cuda' here"):
-        pick_dtype("cuda")
+    assert pick_dtype("cuda") is dtype
 
 
 def test_mps_gets_float16(monkeypatch):
@@ -315,13 +274,6 @@ def test_mps_gets_float16(monkeypatch):
 
 
 # The table
-
-
-def test_each_model_is_described_under_its_own_name():
-    for name, model in MODELS.items():
-        assert model.name == name
-        assert all((model.id, model.licence, model.download, model.judge, model.description))
-        assert model.shape is None or "/" not in MODELS[model.shape].id
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -340,7 +292,7 @@ def network(parameters):
 
 
 @pytest.mark.parametrize(("parameters", "asked", "threads"), [
-    (5e6, None, 1), (860e6, None, usable_cores()), (5e6, "3", 3), (860e6, "1", 1), (5e6, "two", 1),
+    (5e6, None, 1), (860e6, None, usable_cores()), (5e6, "3", 3), (5e6, "two", 1),
 ])  # fmt: skip
 def test_threads_are_chosen_by_size_unless_they_are_asked_for(
     monkeypatch, parameters, asked, threads
@@ -362,15 +314,11 @@ def test_cores_that_the_process_may_not_use_do_not_count():
         os.sched_setaffinity(0, before)
 
 
-def test_loading_leaves_the_threads_of_the_process_alone():
-    with cpu_threads(3):
-        load_pipeline(device="cpu")
-        assert torch.get_num_threads() == 3
-
-
-def test_threads_are_restored_after_an_error():
+def test_loading_leaves_the_threads_alone_and_an_error_restores_them():
     before = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError), cpu_threads(before + 1):
+        load_pipeline(device="cpu")
+        assert torch.get_num_threads() == before + 1
         raise ZeroDivisionError
     assert torch.get_num_threads() == before
 
@@ -384,11 +332,10 @@ def test_a_folder_with_float16_weights_only(tmp_path):
     assert load_pipeline(tmp_path / "mine", device="cpu").unet.dtype is torch.float32
 
 
-def test_home_is_where_the_tilde_leads(tmp_path, monkeypatch):
-    shutil.copytree(MODELS_FOLDER / "tiny-portraits", tmp_path / "mine")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert load_pipeline("~/mine", device="cpu").unet.config.in_channels == 12
+def test_home_is_where_the_tilde_leads(copy, monkeypatch):
+    monkeypatch.setenv("HOME", str(copy.parent))
+    monkeypatch.setenv("USERPROFILE", str(copy.parent))
+    assert load_pipeline("~/copy", device="cpu").unet.config.in_channels == 12
 
 
 @pytest.mark.parametrize(
@@ -411,24 +358,10 @@ def test_a_single_file_that_cannot_be_loaded_offline_names_the_call(tmp_path):
         load_pipeline(tmp_path / "mine.safetensors", device="cpu")
 
 
-@pytest.mark.parametrize("names", [[], ["notes.txt"], ["weights.bin"]])
-def test_a_folder_without_weights_is_not_called_one_of_pickles(tmp_path, names):
-    for name in names:
-        (tmp_path / name).touch()
-    message = "only as pickle files" if names == ["weights.bin"] else "There are no weights in"
+@pytest.mark.parametrize(
+    ("name", "message"), [("a.txt", "There are no weights in"), ("a.bin", "only as pickle files")]
+)
+def test_a_folder_without_weights_is_not_called_one_of_pickles(tmp_path, name, message):
+    (tmp_path / name).touch()
     with pytest.raises(ValueError, match=message):
         find_weights(tmp_path)
-
-
-def test_a_part_of_a_repository_is_fetched_at_its_pinned_commit_without_its_subfolders(monkeypatch):
-    asked = {}
-
-    def download(hub_id, **options):
-        asked[hub_id] = options
-        return str(MODELS_FOLDER / "tiny-portraits-vae-ft")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    find_weights("stabilityai/sd-vae-ft-mse")
-    (options,) = asked.values()
-    assert options["revision"] == REVISIONS["stabilityai/sd-vae-ft-mse"]
-    assert options["ignore_patterns"] == ["*/*"]  # of a whole pipeline, none of its gigabytes

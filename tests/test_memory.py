@@ -12,7 +12,6 @@ import torch
 from calls import draw, set_up
 
 from helpers import (
-    PeakMemory,
     free_memory,
     get_inputs,
     largest_batch,
@@ -20,7 +19,7 @@ from helpers import (
     memory,
     peak_memory,
 )
-from helpers.memory import LiveStorages, _double_then_bisect, bytes_of, tensors_of
+from helpers.memory import _double_then_bisect, bytes_of, tensors_of
 
 ROOT = Path(__file__).parents[1]
 KB = 4000  # bytes of a thousand numbers
@@ -66,27 +65,8 @@ def test_a_tensor_that_dies_during_the_call_makes_room():
     assert peak.bytes == 5 * KB + 4
 
 
-def test_nothing_is_counted_after_the_mode():
-    with LiveStorages() as storages:
-        kept = numbers()
-    numbers(9)
-    assert (storages.live, storages.peak) == (KB, KB)
-    del kept
-    assert storages.live == 0
-
-
-def test_the_result_of_the_call_is_given_back_and_errors_come_through():
-    peak = peak_memory(lambda: numbers(), nothing())
-    assert torch.equal(peak.result, numbers())
-    with pytest.raises(ZeroDivisionError):
-        peak_memory(lambda: 1 / 0, nothing())
-
-
 def test_a_pipeline_takes_the_same_to_the_byte_each_time(pipeline):
-    peaks = {peak_memory(lambda: draw(pipeline, 2), pipeline).bytes for _ in range(3)}
-    again = load_pipeline(device="cpu", dtype="float32")
-    peaks.add(peak_memory(lambda: draw(again, 2), again).bytes)
-    assert len(peaks) == 1
+    assert len({peak_memory(lambda: draw(pipeline, 2), pipeline).bytes for _ in range(3)}) == 1
 
 
 def test_all_weights_count_even_those_that_the_call_does_not_touch(pipeline):
@@ -125,26 +105,16 @@ def test_cuda_is_asked_for_its_allocators_peak(monkeypatch):
     assert str(peak) == "3.00 GB peak memory, measured by CUDA's allocator"
 
 
-def test_work_on_the_cpu_of_a_machine_with_a_gpu_is_counted(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 0)
-    assert peak_memory(lambda: numbers(), nothing("cpu")).bytes == KB
-
-
 def test_mps_is_asked_for_what_metal_holds(monkeypatch):
     monkeypatch.setattr(torch.mps, "synchronize", lambda: None)
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 2 * 10**9)
     assert str(peak_memory(lambda: None, nothing("mps"))).startswith("2.00 GB peak memory")
 
 
-def test_a_peak_reads_as_a_sentence():
-    assert str(PeakMemory(34_500_000, "hand")) == "34.5 MB peak memory, measured by hand"
-
-
 # The largest batch
 
 
-@pytest.mark.parametrize("limit", [None, 1, 2, 7, 24, 100])
+@pytest.mark.parametrize("limit", [None, 1, 7, 24])
 def test_the_largest_is_found_by_doubling_and_bisecting(limit):
     for holds in range(0, 40):
         tried = []
@@ -199,10 +169,8 @@ def test_running_out_of_memory_is_survived_and_leaves_nothing(error):
 @pytest.mark.parametrize(
     "error",
     [
-        RuntimeError("shapes do not match"),
         RuntimeError("could not create a primitive descriptor for a convolution"),
         ValueError("out of memory"),
-        OSError(),
     ],
 )
 def test_another_error_comes_through(error):
@@ -225,13 +193,6 @@ def test_a_limit_that_cannot_be_used(limit, message):
     with pytest.raises(ValueError, match=message):
         largest_batch(pipeline, lambda size: {"batch_size": size}, limit=limit)
     assert not pipeline.kept
-
-
-def test_the_limit_is_reached(pipeline):
-    def inputs(size):
-        return get_inputs(size, num_inference_steps=1)
-
-    assert largest_batch(pipeline, inputs, limit=3) == 3
 
 
 def run(code):

@@ -215,13 +215,6 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_first_cells_are_up_to_date():
-    for path in ROOT.glob("notebooks/**/[!.]*.ipynb"):
-        cells = nbformat.read(path, as_version=4).cells
-        (cell,) = (cell for cell in cells if "colab" in cell.metadata.get("tags", []))
-        assert cell.source == colab.first_cell(colab.read_address())
-
-
 def test_badges_link_to_colab_and_follow_the_address(project):
     commit(project, branch="workshop")
     set_address("")
