@@ -134,11 +134,7 @@ def image_distance(a: Image.Image, b: Image.Image) -> float:
 
 
 def require_images(images: Any) -> list[Image.Image]:
-    """Return images as a list, converting NumPy arrays of pixels.
-
-    Raises:
-        ValueError: there is none, or something is not an image.
-    """
+    """Return images as a list, converting NumPy arrays of pixels; refuse anything else."""
     if isinstance(images, Image.Image):
         return [images]
     found = list(images)
@@ -159,12 +155,7 @@ def _to_image(item: Any) -> Image.Image:
 
 
 def enlarge(image: Image.Image, width: int) -> Image.Image:
-    """Return an image in RGB, enlarged by a whole number to at least `width` pixels across.
-
-    Example:
-        >>> enlarge(Image.new("RGB", (128, 96)), 256).size
-        (256, 192)
-    """
+    """Return an image in RGB, enlarged by a whole number to at least `width` pixels across."""
     factor = ceil(width / image.width)
     size = (image.width * factor, image.height * factor)
     image = image.convert("RGB")

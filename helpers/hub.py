@@ -47,7 +47,7 @@ def find_model(model: str | Path) -> Path:
 
 
 def find_weights(name: str | Path) -> Path:
-    """Return the folder or file of a pipeline's part, such as a VAE or LoRA weights.
+    """Return the folder or file of one model, such as a VAE, LoRA weights or a judge.
 
     Args:
         name: a folder of models/, a repository on the Hub, a folder or a safetensors file.
@@ -64,7 +64,7 @@ def find_weights(name: str | Path) -> Path:
     if found is None:
         embedded = sorted(path.name for path in MODELS_FOLDER.iterdir())
         check_hub_id(str(name), "a folder of models/", embedded)
-        files = ["config.json", "*.safetensors"]
+        files = ["*.json", "*.txt", "*.safetensors"]
         options = {"allow_patterns": files, "ignore_patterns": ["*/*"]}
         revision = REVISIONS.get(str(name))
         download = partial(snapshot_download, str(name), revision=revision, **options)
@@ -84,12 +84,7 @@ def find_weights(name: str | Path) -> Path:
 
 
 def check_hub_id(name: str, kind: str, known: Iterable[str]) -> None:
-    """Refuse what cannot be a repository on the Hub: a path that does not exist, a misspelt name.
-
-    Raises:
-        FileNotFoundError: it looks like a path.
-        ValueError: it is no repository's name.
-    """
+    """Refuse what cannot be a repository on the Hub: a missing path or a misspelt name."""
     if re.search(r"^[~./\\]|^\w:|\\|/.*/|^models/|\.safetensors$", name):
         raise FileNotFoundError(f"There is no file or folder {name!r}: check the path.")
     if not HUB_ID.fullmatch(name):
@@ -115,12 +110,6 @@ def fetch(hub_id: str, download: Callable[..., str], advice: str = "") -> Path:
         hub_id: what is fetched, "owner/name".
         download: fetches it and returns its folder; takes `local_files_only`.
         advice: what to do if the Hub does not have it.
-
-    Raises:
-        ValueError: the Hub has no such model, only pickle files, or asks for a licence or token.
-        FileNotFoundError: the model lacks a file that it needs.
-        ConnectionError: the Hub cannot be reached.
-        OSError: the disk is full.
     """
     try:
         return Path(download())
@@ -193,12 +182,7 @@ def variant_of(folder: Path) -> str | None:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that is not a pipeline, lacks a part, or has a part only in pickle files.
-
-    Raises:
-        FileNotFoundError: model_index.json or a part is missing.
-        ValueError: model_index.json is damaged or names a class that Diffusers does not have.
-    """
+    """Refuse a folder that is not a pipeline, lacks a part, or has a part only in pickle files."""
     import diffusers
 
     index = _read_index(folder)

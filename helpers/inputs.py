@@ -35,10 +35,6 @@ def make_generators(seeds: int | Iterable[int]) -> list[torch.Generator]:
         ValueError: there is no seed, or one is not such a number.
 
     Source: diffusers, "Reproducible pipelines".
-
-    Example:
-        >>> [generator.initial_seed() for generator in make_generators([0, 1, 7])]
-        [0, 1, 7]
     """
     single = not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) == 0
     numbers: list[Any] = [seeds] if single else list(seeds)  # type: ignore[arg-type]
@@ -129,20 +125,22 @@ def _truncated_by(prompt: str, tokenizer: Any, pipeline: DiffusionPipeline) -> s
 
 
 def _check_seed(seed: Any) -> int:
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        number = -1
+    number = _to_whole(seed)
     if not 0 <= number < 2**64:
         raise ValueError(f"{seed!r} is not a seed: use a whole number from 0 to 2**64 - 1.")
     return number
 
 
 def _check_count(value: Any, name: str) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
+    number = _to_whole(value)
     if number < 1:
         raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
     return number
+
+
+def _to_whole(value: Any) -> int:
+    """A whole number of any library, or -1 for anything else."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        return -1

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from helpers.grids import require_images
-from helpers.hub import check_hub_id, fetch, pickle_only
+from helpers.hub import find_weights
 from helpers.loading import pick_device, quiet_libraries
-from helpers.models import MODELS_FOLDER, REVISIONS
+from helpers.models import MODELS_FOLDER
 
 if TYPE_CHECKING:
     import numpy
@@ -40,8 +38,8 @@ def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto"
     """Load a judge: the embedded one, or a CLIP model from the Hub.
 
     Args:
-        judge: "tiny-judge", or a repository on the Hub such as "openai/clip-vit-large-patch14";
-            `MODELS[name].judge` names the one for a model.
+        judge: "tiny-judge", a folder, or a repository on the Hub such as
+            "openai/clip-vit-large-patch14"; `MODELS[name].judge` names the one for a model.
         device: where it runs (see `pick_device`).
 
     Returns:
@@ -54,26 +52,18 @@ def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto"
 
     Source: transformers, `CLIPModel`; Radford et al. 2021, "Learning Transferable Visual Models
     From Natural Language Supervision".
-
-    Example:
-        >>> judge = load_judge("tiny-judge", device="cpu")
-        >>> list(judge.vocabulary)[:2]
-        ['subject', 'age']
     """
     place = pick_device(device)
     quiet_libraries()
     from transformers import AutoModel, CLIPProcessor
 
-    embedded = MODELS_FOLDER / "tiny-judge"
-    if judge != embedded.name:
-        check_hub_id(judge, "'tiny-judge'", [embedded.name, "openai/clip-vit-large-patch14"])
-    folder = embedded if judge == embedded.name else _download(judge)
+    folder = find_weights(judge)
     # The embedded judge is stored in float16, which is slow on a CPU.
     model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
     # Pillow resizes the same way on every machine, with or without torchvision.
     processor = CLIPProcessor.from_pretrained(folder, backend="pil")
-    vocabulary = json.loads((embedded / "vocabulary.json").read_text(encoding="utf-8"))
-    return Judge(model.to(place).eval(), processor, vocabulary)
+    vocabulary = (MODELS_FOLDER / "tiny-judge/vocabulary.json").read_text(encoding="utf-8")
+    return Judge(model.to(place).eval(), processor, json.loads(vocabulary))
 
 
 def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataFrame:
@@ -176,18 +166,6 @@ def adherence(
         [wanted_attributes(prompt, judge.vocabulary) for prompt in prompts], columns=read.columns
     )
     return (read == wanted).astype("boolean").where(wanted.notna())
-
-
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    files = ["*.json", "*.txt", "model.safetensors"]
-    revision = REVISIONS.get(hub_id)
-    download = partial(snapshot_download, hub_id, revision=revision, allow_patterns=files)
-    folder = fetch(hub_id, download)
-    if not (folder / "model.safetensors").is_file():
-        raise ValueError(pickle_only(hub_id))
-    return folder
 
 
 @torch.no_grad()

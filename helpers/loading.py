@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from helpers.hub import check_folder, find_model, find_weights, nearest, variant_of
+from helpers.memory import modules_of
 from helpers.models import MODELS, MODELS_FOLDER
 
 if TYPE_CHECKING:
@@ -99,10 +100,6 @@ def checkpoint(name: str) -> Path:
 
     Args:
         name: a name of `MODELS`, a folder of models/, or a repository on the Hub.
-
-    Example:
-        >>> checkpoint("tiny-portraits-vae-ft").name
-        'tiny-portraits-vae-ft'
     """
     if name in MODELS:
         return find_model("tiny-portraits" if MODELS[name].random_weights else name)
@@ -115,10 +112,6 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 
     Raises:
         ValueError: PyTorch does not know the device, or this machine does not have it.
-
-    Example:
-        >>> pick_device("cpu")
-        device(type='cpu')
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device == "auto":
@@ -153,10 +146,6 @@ def pick_dtype(device: str | torch.device, dtype: str | torch.dtype = "auto") ->
 
     Source: openxla/xla issue 12429 for the T4; ComfyUI issue 5224 and transformers pull request
     40458 for MPS; PyTorch issue 58123 and diffusers issue 2153 for the GTX 16 series.
-
-    Example:
-        >>> pick_dtype("cpu", "bfloat16")
-        torch.bfloat16
     """
     device = pick_device(device)
     if dtype == "auto":
@@ -186,7 +175,7 @@ def set_threads_for(pipeline: DiffusionPipeline) -> int:
         The number of threads: OMP_NUM_THREADS where it is set; one for a pipeline of fewer than 50
         million parameters; else the number of cores that this process may use.
     """
-    modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    modules = modules_of(pipeline).values()
     parameters = sum(param.numel() for module in modules for param in module.parameters())
     asked = os.environ.get("OMP_NUM_THREADS", "")
     threads = 1 if parameters < SMALL else usable_cores()
@@ -345,8 +334,7 @@ def fill_with_random_weights(
         device: where the weights are created.
     """
     generator = torch.Generator(device).manual_seed(0)
-    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
-    for module in [module for part in parts for module in part.modules()]:
+    for module in [module for part in modules_of(pipeline).values() for module in part.modules()]:
         for name, empty in module.named_parameters(recurse=False):
             weight = torch.empty_like(empty, device=device)
             if weight.ndim > 1:

@@ -27,12 +27,7 @@ OUT_OF_MEMORY = re.compile(
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """The most memory that a call used at once, weights included.
-
-    Example:
-        >>> print(PeakMemory(34_500_000, "live tensors"))
-        34.5 MB peak memory, measured by live tensors
-    """
+    """The most memory that a call used at once, weights included."""
 
     bytes: int
     how: str  # the way it was measured
@@ -130,12 +125,7 @@ def free_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on any device.
-
-    Example:
-        >>> is_out_of_memory(RuntimeError("MPS backend out of memory"))
-        True
-    """
+    """Whether an error says that memory ran out, on any device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and bool(OUT_OF_MEMORY.search(str(error)))

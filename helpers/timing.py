@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import metadata
-from math import exp, log, sqrt
+from math import sqrt
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -116,28 +116,6 @@ class Run(NamedTuple):
     images: list[Any]
 
 
-class Turn(NamedTuple):
-    """One timed call, between two runs of its baseline if it has one."""
-
-    run: Run
-    before: Run | None = None
-    after: Run | None = None
-
-    @property
-    def speedup(self) -> float:
-        """Images per second over the baseline's, whose two runs are averaged against drift."""
-        assert self.before is not None and self.after is not None
-        seconds = sqrt(self.before.seconds * self.after.seconds)
-        images = max(1, len(self.run.images)) / max(1, len(self.before.images))
-        return images * seconds / self.run.seconds
-
-    @property
-    def noise(self) -> float:
-        """The factor between the two runs of the baseline, at least 1."""
-        assert self.before is not None and self.after is not None
-        return exp(abs(log(self.before.seconds / self.after.seconds)))
-
-
 def measure(
     fn: Callable[[], Any],
     *,
@@ -167,11 +145,6 @@ def measure(
 
     Raises:
         ValueError: there is no timed run, or a negative number of others.
-
-    Example:
-        >>> measurement = measure(lambda: [sum(range(1000))] * 4, device="cpu", label="sums")
-        >>> measurement.label, len(measurement.images)
-        ('sums', 4)
     """
     if repeats < 1 or warmup < 0:
         raise ValueError(f"Timing needs repeats >= 1 and warmup >= 0, not {repeats} and {warmup}.")
@@ -180,7 +153,12 @@ def measure(
     gc.collect()  # what earlier cells left behind is not this call's memory
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    turns = take_turns(fn, other, device, warmup, repeats)
+    calls = [fn] if other is None else [other, fn, other]
+    silent = bool(os.environ.get("CI"))
+    turns = [
+        [_time(call, device) for call in calls]
+        for _ in tqdm(range(warmup + repeats), desc="runs", leave=False, disable=silent)
+    ]
     cuda = device.type == "cuda" and baseline is None
     peak = torch.cuda.max_memory_allocated(device) if cuda else None
     measurement = summarize(turns[-repeats:], label, name, num_inference_steps, device, peak)
@@ -189,46 +167,29 @@ def measure(
     return measurement
 
 
-def take_turns(
-    fn: Callable[[], Any],
-    baseline: Callable[[], Any] | None,
-    device: torch.device,
-    warmup: int,
-    repeats: int,
-) -> list[Turn]:
-    """Run a call `warmup` + `repeats` times, each time between two runs of its baseline."""
-    turns = []
-    silent = bool(os.environ.get("CI"))
-    for _ in tqdm(range(warmup + repeats), desc="runs", leave=False, disable=silent):
-        if baseline is None:
-            turns.append(Turn(_time(fn, device)))
-        else:
-            before, run = _time(baseline, device), _time(fn, device)
-            turns.append(Turn(run, before, _time(baseline, device)))
-    return turns
-
-
 def summarize(
-    turns: Sequence[Turn],
+    turns: Sequence[Sequence[Run]],
     label: str,
     baseline: str,
     num_inference_steps: int | None,
     device: torch.device,
     peak_memory: int | None,
 ) -> Measurement:
-    """Make a measurement of its timed turns."""
-    seconds = [turn.run.seconds for turn in turns]
-    paired = [turn for turn in turns if turn.before]
+    """Make a measurement of its turns: a run, or one between two runs of the baseline."""
+    runs = [turn[len(turn) // 2] for turn in turns]
+    paired = [turn for turn in turns if len(turn) == 3]
+    seconds = [run.seconds for run in runs]
+    factors = [before.seconds / after.seconds for before, _, after in paired]
     return Measurement(
         label=label,
-        images=turns[0].run.images,
+        images=runs[0].images,
         seconds=median(seconds),
         spread=max(seconds) - min(seconds),
         peak_memory=peak_memory,
         num_inference_steps=num_inference_steps,
         baseline=baseline,
-        speedups=tuple(turn.speedup for turn in paired),
-        noise=max((turn.noise for turn in paired), default=1.0),
+        speedups=tuple(_speedup(*turn) for turn in paired),
+        noise=max((max(factor, 1 / factor) for factor in factors), default=1.0),
         device=device_name(device),
         versions={package: metadata.version(package) for package in PACKAGES},
     )
@@ -292,6 +253,12 @@ def speedup_over_first(measurement: Measurement, measurements: Sequence[Measurem
             break
         passed.add(item.label)
     return factor * first.seconds_per_image / item.seconds_per_image
+
+
+def _speedup(before: Run, run: Run, after: Run) -> float:
+    """Images per second over the baseline's, whose two runs are averaged against drift."""
+    images = max(1, len(run.images)) / max(1, len(before.images))
+    return images * sqrt(before.seconds * after.seconds) / run.seconds
 
 
 def _time(call: Callable[[], Any], device: torch.device) -> Run:

@@ -154,8 +154,7 @@ def simulated(true_speedup, repeats, random, noise, outliers=0.0, drift=0.0):
             delay = outliers and (random.random() < 0.15) * outliers * random.random()
             factor = np.exp(noise * random.standard_normal()) + delay
             runs.append(timing.Run(float(seconds * factor * speed), []))
-        before, run, after = runs
-        turns.append(timing.Turn(run, before, after))
+        turns.append(runs)
     return timing.summarize(turns, "call", "baseline", None, torch.device("cpu"), None)
 
 

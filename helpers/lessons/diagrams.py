@@ -31,14 +31,7 @@ def _arrow(
 
 
 def pipeline_diagram(pipeline: DiffusionPipeline, num_inference_steps: int = 20) -> Figure:
-    """Draw the way from a prompt and a seed to a picture, with the shapes of this very pipeline.
-
-    Example:
-        >>> from helpers import load_pipeline
-        >>> figure = pipeline_diagram(load_pipeline(device="cpu"))
-        >>> any("12 x 16 x 16" in text.get_text() for text in figure.axes[0].texts)
-        True
-    """
+    """Draw the way from a prompt and a seed to a picture, with the shapes of this very pipeline."""
     from matplotlib.figure import Figure
 
     unet, words = pipeline.unet.config, pipeline.tokenizer.model_max_length
@@ -70,14 +63,7 @@ def pipeline_diagram(pipeline: DiffusionPipeline, num_inference_steps: int = 20)
 def guidance_diagram(
     without: Image.Image, with_prompt: Image.Image, guided: Image.Image, guidance_scale: float
 ) -> Figure:
-    """Lay three foreseen pictures out along an arrow: without the prompt, with it, and beyond.
-
-    Example:
-        >>> from PIL import Image
-        >>> figure = guidance_diagram(*[Image.new("RGB", (8, 8))] * 3, guidance_scale=7.5)
-        >>> [axes.get_title() for axes in figure.axes]
-        ['without the prompt', 'with the prompt', 'guided, 7.5 times as far']
-    """
+    """Lay three foreseen pictures out along an arrow: without the prompt, with it, and beyond."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.9))
@@ -101,11 +87,6 @@ def attention_sizes(unet_config: Mapping[str, Any], words: int = 77) -> list[tup
 
     Each attention layer asks for every place of its level how much it has to do with every other
     place (self-attention) and with every word of the prompt (cross-attention): a table of scores.
-
-    Example:
-        >>> from helpers import load_pipeline
-        >>> attention_sizes(load_pipeline(device="cpu").unet.config)[:2]
-        [('16 x 16 places, with one another', 256, 256), ('16 x 16 places, with 77 words', 256, 77)]
     """
     sizes = []
     for level, block in enumerate(unet_config["down_block_types"]):
@@ -118,13 +99,7 @@ def attention_sizes(unet_config: Mapping[str, Any], words: int = 77) -> list[tup
 
 
 def attention_plot(sizes: Sequence[tuple[str, int, int]], title: str) -> Figure:
-    """Draw how many scores each kind of attention layer makes for one picture and one head.
-
-    Example:
-        >>> figure = attention_plot([("16 x 16 places, with one another", 256, 256)], "a model")
-        >>> [int(bar.get_width()) for bar in figure.axes[0].patches]
-        [65536]
-    """
+    """Draw how many scores each kind of attention layer makes for one picture and one head."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 1.2 + 0.45 * len(sizes)), layout="constrained")

@@ -13,12 +13,7 @@ TORCH2 = "diffusers, optimization/torch2.0"  # that page's tables, of early 2023
 
 
 class Claim(NamedTuple):
-    """One claim of the page, with the figure it can be held against.
-
-    Example:
-        >>> CLAIMS["L4"].figure / CLAIMS["L8"].figure  # from baseline to 20 steps, on a T4
-        7.5
-    """
+    """One claim of the page, with the figure it can be held against."""
 
     text: str
     figure: float | None = None
