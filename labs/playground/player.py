@@ -16,16 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import ipywidgets
 
 from helpers.grids import explain_black
-from helpers.loading import compatible_schedulers
 from labs.images import Settings, read_settings, save_image
 from labs.images.describe import describe_settings, differences, to_code
-from labs.images.generate import (
-    Stopped,
-    check_pipeline,
-    default_size,
-    generate,
-    notices,
-)
+from labs.images.generate import Stopped, check_pipeline, generate, notices
 from labs.playground import view
 from labs.playground.preview import fit_preview, preview
 from labs.playground.view import Result
@@ -36,7 +29,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 UPDATE_EVERY = 0.25  # seconds between updates of the progress, at least
-SCHEDULER = "DPMSolverMultistepScheduler"  # 20 steps are enough for it
 COLAB_WAITS = "Generating. On Colab, Stop and other cells wait until the images are done."
 
 
@@ -51,16 +43,7 @@ def playground(pipeline: DiffusionPipeline) -> Playground:
         pipeline: any of Diffusers' that generates from a prompt alone.
 
     Raises:
-        ValueError: the pipeline starts from an image.
-
-    Example:
-        >>> from helpers import load_pipeline
-        >>> play = playground(load_pipeline("tiny-portraits", device="cpu"))
-        >>> play.controls["num_inference_steps"].value = 2
-        >>> play.generate()
-        >>> play.wait()
-        >>> play.results[0].settings.seed, play.results[0].image.size
-        (0, (128, 128))
+        ValueError: the pipeline starts from an image, or DeepCache is enabled on it.
     """
     return Playground(pipeline)
 
@@ -70,10 +53,9 @@ class Playground(ipywidgets.VBox):
 
     Attributes:
         controls: the widgets of the settings, by name.
-        buttons: the buttons, by name; `generate`, `stop` and `bring_back` press them from code.
+        buttons: by name; the methods `generate`, `stop` and `bring_back` press them from code.
         upload: the widget that loads a file.
-        parts: the HTML of the message, the progress, the images, the code, and of a notice for
-            each control.
+        parts: the HTML of the message, progress, images and code, and of each control's notice.
         strip: the box of the thumbnails.
         results: the images generated so far, oldest first.
         shown: the indices of the results that are shown large: one, or two to compare.
@@ -84,13 +66,10 @@ class Playground(ipywidgets.VBox):
         self.pipeline = pipeline
         self.results: list[Result] = []
         self.shown: list[int] = []
-        schedulers = list(compatible_schedulers(pipeline))
-        scheduler = SCHEDULER if SCHEDULER in schedulers else type(pipeline.scheduler).__name__
-        self.controls = view.make_controls(schedulers, scheduler, default_size(pipeline))
+        self.controls = view.make_controls(pipeline)
         self.buttons = view.make_buttons()
-        self.upload = ipywidgets.FileUpload(
-            accept=".png", description="Load an image", layout={"width": "auto"}
-        )
+        self.upload = ipywidgets.FileUpload(accept=".png", description="Load an image")
+        self.upload.layout.width = "auto"
         self.parts = {name: ipywidgets.HTML() for name in (*view.PARTS, *self.controls)}
         self.strip = ipywidgets.Box(layout={"flex_flow": "row wrap"})
         self._run = Run()
@@ -98,7 +77,12 @@ class Playground(ipywidgets.VBox):
         self._generating = threading.Lock()  # held by the thread whose turn it is
         self._showing = threading.RLock()  # held while results or messages change
         self._fitted: torch.Tensor | None = None  # for the previews
-        self._connect()
+        for control in self.controls.values():
+            control.observe(self._on_change, "value")
+        for name, button in self.buttons.items():
+            action = getattr(self, name)
+            button.on_click(lambda _, action=action: action())
+        self.upload.observe(self._on_upload, "value")
         self._say("Ready.")
         self._show_notices()
         whole = view.lay_out(self.controls, self.buttons, self.parts, self.upload, self.strip)
@@ -107,26 +91,25 @@ class Playground(ipywidgets.VBox):
     def __repr__(self) -> str:
         return "The playground: run this cell to use it."
 
-    @property
-    def running(self) -> bool:
-        """Whether images are being generated."""
-        return not self._run.ended.is_set()
-
     def generate(self) -> None:
         """Start to generate what the controls say, instead of what is being generated."""
         if not self.controls["keep_seed"].value:
             self.controls["seed"].value = str(secrets.randbelow(2**32))
         try:
-            run = Run(self._plan())
+            first = describe_settings(self.pipeline, **self._chosen())
+            seeds = range(first.seed, first.seed + self.controls["num_images"].value)
+            run = Run([first.replace(seed=seed) for seed in seeds])
         except ValueError as error:
             self._say(str(error))
             return
+        # There updates reach the page only while the kernel is busy (colabtools issue 3373).
+        on_colab = "google.colab" in sys.modules
         with self._showing:
             self._run.stop.set()
             self._run = run
             self.buttons["stop"].disabled = False
-            self._say(COLAB_WAITS if _on_colab() else "Generating.")
-        if _on_colab():
+            self._say(COLAB_WAITS if on_colab else "Generating.")
+        if on_colab:
             self._generate_all(run)
         else:
             threading.Thread(target=self._generate_all, args=(run,), daemon=True).start()
@@ -174,14 +157,6 @@ class Playground(ipywidgets.VBox):
         if self.shown:
             self._set_controls(self.results[self.shown[-1]].settings)
 
-    def _connect(self) -> None:
-        for control in self.controls.values():
-            control.observe(self._on_change, "value")
-        for name, button in self.buttons.items():
-            action = getattr(self, name)
-            button.on_click(lambda _, action=action: action())
-        self.upload.observe(self._on_upload, "value")
-
     def _on_change(self, _: object) -> None:
         self._show_notices()
         if not self.controls["compare"].value and len(self.shown) > 1:
@@ -209,12 +184,6 @@ class Playground(ipywidgets.VBox):
         if seed.isdecimal() and len(seed) <= 20:
             chosen["seed"] = int(seed)
         return chosen
-
-    def _plan(self) -> list[Settings]:
-        """Return the settings of each image to generate, one seed after the other."""
-        first = describe_settings(self.pipeline, **self._chosen())
-        count = self.controls["num_images"].value
-        return [first.replace(seed=first.seed + number) for number in range(count)]
 
     def _set_controls(self, settings: Settings) -> None:
         for name, value in settings.model_dump().items():
@@ -281,16 +250,13 @@ class Playground(ipywidgets.VBox):
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
             message = f"The image could not be generated: {reason}"
         finally:
-            self._end(run, message)
-
-    def _end(self, run: Run, message: str) -> None:
-        with self._showing:
-            if self._run is run:  # no other run has taken its place
-                self._say(message)
-                self.parts["progress"].value = ""
-                self.buttons["stop"].disabled = True
-                self._show_results(self.shown)
-        run.ended.set()
+            with self._showing:
+                if self._run is run:  # no other run has taken its place
+                    self._say(message)
+                    self.parts["progress"].value = ""
+                    self.buttons["stop"].disabled = True
+                    self._show_results(self.shown)
+            run.ended.set()
 
     def _report(
         self, run: Run, number: int, step: int, steps: int, predict: Callable[[], Any]
@@ -330,8 +296,3 @@ class Run:
     ended: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.perf_counter)
     updated: float = float("-inf")  # when its progress was shown last
-
-
-def _on_colab() -> bool:
-    """Whether updates reach the page only while the kernel is busy (colabtools issue 3373)."""
-    return "google.colab" in sys.modules

@@ -17,8 +17,7 @@ def fit_preview(vae: AutoencoderKL | AutoencoderTiny) -> torch.Tensor:
     """Fit the linear map from latents to colours that is nearest to the decoder.
 
     A few smooth images of random colours are encoded, and least squares find the mean colour of the
-    pixels for each position of the latents. At a hundredth of the decoder's cost or less, this
-    gives an image that is smaller by the factor of the autoencoder, usually 8.
+    pixels for each position of the latents, at a hundredth of the decoder's cost or less.
 
     Returns:
         A matrix of (C + 1) x 3 for C latent channels, the last row for a constant 1; colours from
@@ -41,12 +40,7 @@ def fit_preview(vae: AutoencoderKL | AutoencoderTiny) -> torch.Tensor:
 
 
 def preview(latents: torch.Tensor, fitted: torch.Tensor) -> Image.Image:
-    """Show latents as an image of W x H pixels.
-
-    Args:
-        latents: 1 x C x H x W.
-        fitted: what `fit_preview` returned.
-    """
+    """Show latents of 1 x C x H x W as an image of W x H pixels, by what `fit_preview` returned."""
     colours = _with_constant(latents.float().cpu()) @ fitted
     pixels = (255 * colours.clamp(0, 1)).round().to(torch.uint8)
     height, width = latents.shape[-2:]

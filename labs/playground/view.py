@@ -7,12 +7,19 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import ipywidgets
+import ipywidgets as widgets
 from PIL import Image, ImageOps
 
+from helpers.loading import compatible_schedulers
 from labs.images import Settings
+from labs.images.generate import default_size
 
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+SCHEDULER = "DPMSolverMultistepScheduler"  # 20 steps are enough for it
 THUMBNAIL = 96  # pixels
 STYLE = f"""<style>
 .playground-thumbnail {{position: relative; overflow: visible; width: {THUMBNAIL + 8}px}}
@@ -35,7 +42,7 @@ class Result:
 
     png: bytes = field(repr=False)
     settings: Settings
-    code: str = field(repr=False, default="")
+    code: str = field(repr=False)
 
     @property
     def image(self) -> Image.Image:
@@ -43,39 +50,27 @@ class Result:
         return Image.open(io.BytesIO(self.png)).convert("RGB")
 
 
-def make_controls(
-    schedulers: Sequence[str], scheduler: str, size: int | None
-) -> dict[str, ipywidgets.Widget]:
-    """Make a labelled control for each setting, by its name.
-
-    Args:
-        schedulers: the names to choose from.
-        scheduler: the one that is chosen at first.
-        size: the side of an image in pixels; None leaves out the controls for it.
-    """
+def make_controls(pipeline: DiffusionPipeline) -> dict[str, widgets.Widget]:
+    """Make a labelled control for each setting, by its name."""
+    schedulers = list(compatible_schedulers(pipeline))
+    scheduler = SCHEDULER if SCHEDULER in schedulers else type(pipeline.scheduler).__name__
     controls = {
-        "prompt": ipywidgets.Textarea(
-            "portrait photo of a old warrior chief", description="Prompt", rows=3
-        ),
-        "negative_prompt": ipywidgets.Textarea(description="Negative prompt", rows=2),
-        "seed": ipywidgets.Text("0", description="Seed"),  # too long for a browser's numbers
-        "keep_seed": ipywidgets.Checkbox(True, description="Keep this seed", indent=False),
-        "num_inference_steps": ipywidgets.BoundedIntText(20, min=1, max=1000, description="Steps"),
-        "guidance_scale": ipywidgets.BoundedFloatText(
-            7.5, min=0, max=100, step=0.5, description="Guidance scale"
-        ),
-        "scheduler": ipywidgets.Dropdown(
-            value=scheduler, options=schedulers, description="Scheduler"
-        ),
+        "prompt": widgets.Textarea("portrait photo of a old warrior chief", rows=3),
+        "negative_prompt": widgets.Textarea(description="Negative prompt", rows=2),
+        "seed": widgets.Text("0"),  # a seed can be too long for a browser's numbers
+        "keep_seed": widgets.Checkbox(True, description="Keep this seed", indent=False),
+        "num_inference_steps": widgets.BoundedIntText(20, min=1, max=1000, description="Steps"),
+        "guidance_scale": widgets.BoundedFloatText(7.5, step=0.5, description="Guidance scale"),
+        "scheduler": widgets.Dropdown(value=scheduler, options=schedulers),
     }
-    for side in ("width", "height") if size else ():
-        controls[side] = ipywidgets.BoundedIntText(
-            size, min=8, max=8192, step=8, description=side.capitalize()
-        )
-    controls["num_images"] = ipywidgets.BoundedIntText(1, min=1, max=16, description="Images")
-    controls["preview"] = ipywidgets.Checkbox(True, description="Show previews", indent=False)
-    controls["compare"] = ipywidgets.Checkbox(False, description="Compare two", indent=False)
-    for control in controls.values():
+    if size := default_size(pipeline):
+        controls["width"] = widgets.BoundedIntText(size, min=8, max=8192, step=8)
+        controls["height"] = widgets.BoundedIntText(size, min=8, max=8192, step=8)
+    controls["num_images"] = widgets.BoundedIntText(1, min=1, max=16, description="Images")
+    controls["preview"] = widgets.Checkbox(True, description="Show previews", indent=False)
+    controls["compare"] = widgets.Checkbox(False, description="Compare two", indent=False)
+    for name, control in controls.items():
+        control.description = control.description or name.capitalize()
         # Sent when complete: a click on Generate could overtake text that is sent key by key.
         if control.has_trait("continuous_update"):
             control.continuous_update = False
@@ -84,78 +79,59 @@ def make_controls(
     return controls
 
 
-def make_buttons() -> dict[str, ipywidgets.Button]:
+def make_buttons() -> dict[str, widgets.Button]:
     """Make the buttons, by name; those that have nothing to act on yet are disabled."""
-    return {
-        name: ipywidgets.Button(
-            description=text,
-            button_style=style,
-            tooltip=tooltip,
-            disabled=name != "generate",
-            layout={"width": "auto"},
-        )
-        for name, (text, style, tooltip) in BUTTONS.items()
-    }
+    buttons = {}
+    for name, (text, style, tooltip) in BUTTONS.items():
+        button = widgets.Button(description=text, button_style=style, tooltip=tooltip)
+        button.layout.width, button.disabled = "auto", name != "generate"
+        buttons[name] = button
+    return buttons
 
 
-def make_thumbnail(number: int, result: Result) -> ipywidgets.Box:
+def make_thumbnail(number: int, result: Result) -> widgets.Box:
     """Make a small image with a button over it, the second child of the box."""
-    source = to_url(ImageOps.fit(result.image, (THUMBNAIL, THUMBNAIL)))
+    source = _image_url(ImageOps.fit(result.image, (THUMBNAIL, THUMBNAIL)))
     image = f'<img src="{source}" alt="" width="{THUMBNAIL}" height="{THUMBNAIL}">'
-    button = ipywidgets.Button(tooltip=f"Show image {number + 1}: {result.settings.prompt}")
-    thumbnail = ipywidgets.Box([ipywidgets.HTML(image), button])
+    button = widgets.Button(tooltip=f"Show image {number + 1}: {result.settings.prompt}")
+    thumbnail = widgets.Box([widgets.HTML(image), button])
     thumbnail.add_class("playground-thumbnail")
     return thumbnail
 
 
 def lay_out(
-    controls: dict[str, ipywidgets.Widget],
-    buttons: dict[str, ipywidgets.Button],
-    parts: dict[str, ipywidgets.HTML],
-    upload: ipywidgets.FileUpload,
-    strip: ipywidgets.Box,
-) -> list[ipywidgets.Widget]:
-    """Put the controls beside the images, or above them where the page is narrow.
-
-    Args:
-        parts: the HTML of `PARTS`, and a notice for each control.
-        strip: the box for the thumbnails.
-    """
-    left = [
-        widget
-        for name, control in controls.items()
-        if name != "compare"
-        for widget in (control, parts[name])
-    ]
+    controls: dict[str, widgets.Widget],
+    buttons: dict[str, widgets.Button],
+    parts: dict[str, widgets.HTML],
+    upload: widgets.FileUpload,
+    strip: widgets.Box,
+) -> list[widgets.Widget]:
+    """Put the controls beside the images, or above them where the page is narrow."""
+    settings = [name for name in controls if name != "compare"]
+    left = [widget for name in settings for widget in (controls[name], parts[name])]
     left += [_row(buttons["generate"], buttons["stop"]), parts["message"]]
     after = _row(buttons["bring_back"], upload, controls["compare"])
     right = [parts["progress"], parts["images"], after, strip, parts["code"]]
     columns = [
-        ipywidgets.VBox(left, layout={"flex": "1 1 280px", "max_width": "34em"}),
-        ipywidgets.VBox(right, layout={"flex": "2 1 280px"}),
+        widgets.VBox(left, layout={"flex": "1 1 280px", "max_width": "34em"}),
+        widgets.VBox(right, layout={"flex": "2 1 280px"}),
     ]
     layout = {"flex_flow": "row wrap", "grid_gap": "1em"}
-    return [ipywidgets.HTML(STYLE), ipywidgets.Box(columns, layout=layout)]
+    return [widgets.HTML(STYLE), widgets.Box(columns, layout=layout)]
 
 
-def _row(*widgets: ipywidgets.Widget) -> ipywidgets.Box:
-    return ipywidgets.Box(widgets, layout={"flex_flow": "row wrap", "align_items": "center"})
-
-
-def to_url(image: Image.Image) -> str:
-    """Write an image as a URL that holds its data.
-
-    Example:
-        >>> to_url(Image.new("RGB", (8, 8)))[:22]
-        'data:image/png;base64,'
-    """
-    png = io.BytesIO()
-    image.save(png, format="PNG")
-    return _png_url(png.getvalue())
+def _row(*children: widgets.Widget) -> widgets.Box:
+    return widgets.Box(children, layout={"flex_flow": "row wrap", "align_items": "center"})
 
 
 def _png_url(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _image_url(image: Image.Image) -> str:
+    png = io.BytesIO()
+    image.save(png, format="PNG")
+    return _png_url(png.getvalue())
 
 
 def status(text: str) -> str:
@@ -169,25 +145,21 @@ def progress_bar(done: float, text: str) -> str:
     return f"{bar}</progress><br>{html.escape(text)}"
 
 
-def figures(results: Sequence[Result]) -> str:
-    """Write results as figures side by side, each with its settings and a link to save it."""
-    return _side_by_side([_result_figure(result) for result in results])
-
-
-def preview_figure(preview: Image.Image) -> str:
-    """Write the preview of an image that is being generated as a figure."""
-    text = "A preview of the image."
-    return _side_by_side([_figure(to_url(preview), text, text)])
-
-
 def code(result: Result) -> str:
     """Write the code for a result, folded."""
     pre = '<pre tabindex="0" style="overflow-x: auto; line-height: 1.4">'
     return f"<details><summary>Show code</summary>{pre}{html.escape(result.code)}</pre></details>"
 
 
-def _side_by_side(figures: list[str]) -> str:
-    return f'<div style="display: flex; flex-wrap: wrap; gap: 1em">{"".join(figures)}</div>'
+def figures(results: Sequence[Result]) -> str:
+    """Write results as figures side by side, each with its settings and a link to save it."""
+    return _side_by_side(*map(_result_figure, results))
+
+
+def preview_figure(preview: Image.Image) -> str:
+    """Write the preview of an image that is being generated as a figure."""
+    text = "A preview of the image."
+    return _side_by_side(_figure(_image_url(preview), text, text))
 
 
 def _result_figure(result: Result) -> str:
@@ -214,3 +186,7 @@ def _figure(url: str, alt: str, caption: str) -> str:
         f'<figcaption style="line-height: 1.4; overflow-wrap: anywhere">{caption}</figcaption>'
         "</figure>"
     )
+
+
+def _side_by_side(*figures: str) -> str:
+    return f'<div style="display: flex; flex-wrap: wrap; gap: 1em">{"".join(figures)}</div>'

@@ -51,26 +51,19 @@ def xy_grid(
         ValueError: an input or a value cannot be used. No image has been generated then.
 
     Source: AUTOMATIC1111/stable-diffusion-webui, the script "X/Y/Z plot".
-
-    Example:
-        >>> from helpers import load_pipeline
-        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
-        >>> steps, ages = ("num_inference_steps", [1, 2]), (replace_words("old"), ["old", "young"])
-        >>> xy_grid(pipeline, steps, ages, prompt="portrait photo of a old chief").width
-        768
     """
-    own = copy.copy(pipeline)  # it shares the weights, and may have another scheduler
+    copied = copy.copy(pipeline)  # it shares the weights, and may have another scheduler
     (x_input, across), (y_input, down) = _read_axis(x), _read_axis(y)
     if x_input == y_input:
         raise ValueError(f"Both axes vary {x_input!r}: give each its own input.")
     plan = [
-        _prepare(own, {"seed": 0, **inputs}, {x_input: x_value, y_input: y_value})
+        _prepare(copied, {"seed": 0, **inputs}, {x_input: x_value, y_input: y_value})
         for y_value in down
         for x_value in across
     ]
-    own.set_progress_bar_config(disable=True)
+    copied.set_progress_bar_config(disable=True)
     bar = tqdm(plan, unit="image", disable=bool(os.environ.get("CI")))  # there outputs are compared
-    images = [_generate(own, pipeline.scheduler, chosen) for chosen in bar]
+    images = [_generate(copied, pipeline.scheduler, chosen) for chosen in bar]
     if black := explain_black(images):
         print(black)
     labels = [_label(x_input, *pair) for pair in enumerate(across, start=1)]
@@ -110,18 +103,17 @@ def _prepare(
     pipeline: DiffusionPipeline, inputs: Inputs, values: dict[str | Change, Any]
 ) -> Inputs:
     """Return the inputs with these values, checked: a bad one would stop the grid half-way."""
-    changes = [(change, value) for change, value in values.items() if callable(change)]
     inputs = inputs | {name: val for name, val in values.items() if not callable(name)}
-    chosen = _change(inputs, changes)
-    if len(changes) == 2 and chosen.get("prompt") != _change(inputs, changes[::-1]).get("prompt"):
+    changes = [(change, value) for change, value in values.items() if callable(change)]
+    chosen, reversed_order = _change(inputs, changes), _change(inputs, changes[::-1])
+    if chosen.get("prompt") != reversed_order.get("prompt"):
         raise ValueError("Both axes change the same words of the prompt: let them differ.")
     names = {*inspect.signature(pipeline.__call__).parameters, "seed", "scheduler"} - {"generator"}
-    for name in chosen:
-        if name not in names:
-            raise ValueError(
-                f"{name!r} is not an argument that can be varied here: use one such as 'seed', "
-                "'scheduler', 'guidance_scale', or replace_words('...') for words of the prompt."
-            )
+    if unknown := sorted(chosen.keys() - names):
+        raise ValueError(
+            f"{unknown[0]!r} is not an argument that can be varied here: use one such as 'seed', "
+            "'scheduler', 'guidance_scale', or replace_words('...') for words of the prompt."
+        )
     Settings("", **{name: chosen[name] for name in CHECKED if chosen.get(name) is not None})
     if "scheduler" in chosen:
         use_scheduler(copy.copy(pipeline), chosen["scheduler"])
@@ -138,12 +130,12 @@ def _change(inputs: Inputs, changes: Sequence[tuple[Change, Any]]) -> Inputs:
     return inputs
 
 
-def _generate(own: DiffusionPipeline, scheduler: Any, chosen: Inputs) -> Image.Image:
+def _generate(pipeline: DiffusionPipeline, scheduler: Any, chosen: Inputs) -> Image.Image:
     given = {name: val for name, val in chosen.items() if name not in ("seed", "scheduler")}
-    own.scheduler = scheduler
+    pipeline.scheduler = scheduler
     if "scheduler" in chosen:
-        use_scheduler(own, chosen["scheduler"])
-    return own(**given, generator=make_generators(chosen["seed"])).images[0]
+        use_scheduler(pipeline, chosen["scheduler"])
+    return pipeline(**given, generator=make_generators(chosen["seed"])).images[0]
 
 
 def _label(name: str | Change, number: int, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The playground in Chromium: in JupyterLab, in Notebook 7, and as the page of `make app`."""
+"""The playground in Chromium: in JupyterLab, and as the page of `make app`."""
 
 import io
 import json
@@ -41,12 +41,12 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def page(browser):
-    context = browser.new_context(viewport=LAPTOP, accept_downloads=True)
+def open_page(browser, address):
+    context = browser.new_context(viewport=LAPTOP)
     context.set_default_timeout(PATIENCE)
-    yield context.new_page()
-    context.close()
+    page = context.new_page()
+    page.goto(address)
+    return page
 
 
 @contextmanager
@@ -81,19 +81,18 @@ def answers(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """Serve the notebook's cells that make the playground, in JupyterLab and Notebook 7."""
-    folder = tmp_path_factory.mktemp("lab")
+@pytest.fixture
+def lab(tmp_path):
+    """Serve the notebook's cells that make the playground, in JupyterLab."""
     notebook = nbformat.read(ROOT / "notebooks" / NAME, nbformat.NO_CONVERT)
     notebook.cells = [cell for cell in notebook.cells if "app" in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         cell.outputs = []
-    (folder / "notebooks").mkdir()
-    nbformat.write(notebook, folder / "notebooks" / NAME)
-    root = f"--ServerApp.root_dir={folder / 'notebooks'}"
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(notebook, tmp_path / "notebooks" / NAME)
+    root = f"--ServerApp.root_dir={tmp_path / 'notebooks'}"
     flags = ["--IdentityProvider.token=", "--ServerApp.allow_root=True", root]
-    with serve(folder, "jupyterlab", *flags) as address:
+    with serve(tmp_path, "jupyterlab", *flags) as address:
         yield address
 
 
@@ -110,13 +109,10 @@ def app(tmp_path_factory):
 def run_all(page):
     """Choose Run > Run All Cells, again and again as long as the kernel does not answer."""
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
-    run, run_all_cells = (
-        page.get_by_role("menuitem", name=name, exact=True) for name in ("Run", "Run All Cells")
-    )
     for _ in range(20):
-        run.click()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
         with suppress(TimeoutError, AssertionError):
-            run_all_cells.click(timeout=3_000)
+            page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=3_000)
             running = page.locator(".jp-InputPrompt").filter(has_text=re.compile(r"\[[*1-9]\]:"))
             expect(running.first).to_be_visible(timeout=10_000)
             break
@@ -127,13 +123,9 @@ def run_all(page):
 @pytest.fixture(scope="module")
 def visited(browser, app):
     """The app in a page that several tests use, as each visit starts a kernel."""
-    context = browser.new_context(viewport=LAPTOP)
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    page.goto(app, timeout=PATIENCE)
+    page = open_page(browser, app)
     expect(page.get_by_role("button", name="Generate")).to_be_visible()
-    yield page
-    context.close()
+    return page
 
 
 def shown(page):
@@ -158,8 +150,9 @@ def generate(page):
     expect(page.get_by_role("status").get_by_text("Done.")).to_be_visible()
 
 
-def play_through(page, folder):
-    """Do what a reader does, and see that the page answers."""
+def test_what_a_reader_does_in_jupyterlab(browser, lab, tmp_path):
+    page = open_page(browser, f"{lab}/lab/tree/{NAME}")
+    run_all(page)
     fill(page, "Steps", 4)
     fill(page, "Prompt", "oil painting of a queen on a bicycle")
     expect(page.get_by_text("read in pieces: bicycle")).to_be_visible()
@@ -179,7 +172,7 @@ def play_through(page, folder):
 
     with page.expect_download() as download:
         page.get_by_role("link", name="Save as PNG").click()
-    path = folder / download.value.suggested_filename
+    path = tmp_path / download.value.suggested_filename
     download.value.save_as(path)
     assert path.name == "seed-7.png"
     assert read_settings(path).prompt == "oil painting of a queen on a bicycle"
@@ -196,20 +189,6 @@ def play_through(page, folder):
     page.get_by_label("Compare two").check()
     thumbnails(page).first.click()
     expect(shown(page)).to_have_count(2)
-
-
-def test_in_jupyterlab(page, lab, tmp_path):
-    page.goto(f"{lab}/lab/tree/{NAME}")
-    run_all(page)
-    play_through(page, tmp_path)
-
-
-def test_in_notebook_7(page, lab):
-    page.goto(f"{lab}/notebooks/{NAME}")
-    run_all(page)
-    fill(page, "Steps", 2)
-    generate(page)
-    expect(shown(page)).to_have_count(1)
 
 
 def take_screenshot(page, target):
@@ -252,19 +231,6 @@ def test_as_an_app_the_playground_is_alone_and_fits_the_screen(visited, request)
             assert size is PHONE or box["y"] + box["height"] <= size["height"]
 
 
-@contextmanager
-def suspended_kernels():
-    """Suspend the kernels meanwhile, as if the machine were too busy to answer."""
-    processes = psutil.Process().children(recursive=True)
-    kernels = [each for each in processes if "ipykernel_launcher" in " ".join(each.cmdline())]
-    assert kernels
-    for kernel in kernels:
-        kernel.suspend()
-    yield
-    for kernel in kernels:
-        kernel.resume()
-
-
 def tab_to(page, name):
     """Press Tab until the element with that name has the focus."""
     for _ in range(60):
@@ -281,13 +247,19 @@ def tab_to(page, name):
 def test_the_keyboard_is_enough_and_may_be_faster_than_the_kernel(visited):
     page = visited
     count = thumbnails(page).count()
-    with suspended_kernels():
-        for label, keys in (("Prompt", "a knight"), ("Steps", "3")):
-            tab_to(page, label)
-            page.keyboard.press("Control+A")
-            page.keyboard.type(keys)
-        tab_to(page, "Generate")
-        page.keyboard.press("Space")
+    processes = psutil.Process().children(recursive=True)
+    kernels = [each for each in processes if "ipykernel_launcher" in " ".join(each.cmdline())]
+    assert kernels
+    for kernel in kernels:  # as if the machine were too busy to answer
+        kernel.suspend()
+    for label, keys in (("Prompt", "a knight"), ("Steps", "3")):
+        tab_to(page, label)
+        page.keyboard.press("Control+A")
+        page.keyboard.type(keys)
+    tab_to(page, "Generate")
+    page.keyboard.press("Space")
+    for kernel in kernels:
+        kernel.resume()
     expect(thumbnails(page)).to_have_count(count + 1)
     expect(shown(page)).to_have_attribute("alt", re.compile("a knight"))
     for name in ("Bring settings back", "Load an image", "Compare two", "Show code"):

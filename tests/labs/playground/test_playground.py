@@ -1,6 +1,5 @@
 """The playground without a browser: its widgets, its thread, its files."""
 
-import base64
 import copy
 import html
 import io
@@ -15,12 +14,7 @@ import ipywidgets
 import pytest
 import torch
 import traitlets
-from diffusers import (
-    FlowMatchEulerDiscreteScheduler,
-    LatentConsistencyModelPipeline,
-    StableDiffusionImg2ImgPipeline,
-    StableDiffusionPAGPipeline,
-)
+from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusionImg2ImgPipeline
 from PIL import Image
 
 from helpers import image_distance, load_pipeline, make_generators
@@ -31,9 +25,9 @@ from labs.playground import playground
 PROMPT = "portrait of a knight"
 
 
-def start(pipeline, **values):
+def start(pipeline):
     play = playground(pipeline)
-    set_controls(play, **{"prompt": PROMPT, "num_inference_steps": 3, **values})
+    set_controls(play, prompt=PROMPT, num_inference_steps=3)
     return play
 
 
@@ -54,30 +48,20 @@ def generate(play, **values):
     set_controls(play, **values)
     play.generate()
     play.wait(60)
-    assert not play.running
+    assert play.buttons["stop"].disabled  # it has ended
 
 
 def hold(play):
     """Start a long run, and return when it shows its progress."""
     reached = threading.Event()
-
-    def note(change):
-        if "of 200" in change["new"]:
-            reached.set()
-
-    play.parts["progress"].observe(note, "value")
+    play.parts["progress"].observe(lambda _: reached.set(), "value")
     play.controls["num_inference_steps"].value = 200
     play.generate()
     assert reached.wait(60)
-    play.parts["progress"].unobserve(note, "value")
 
 
 def text_of(play, part):
     return html.unescape(re.sub("<[^>]*>", "", play.parts[part].value))
-
-
-def click(play, number):
-    play.strip.children[number].children[1].click()
 
 
 # Controls and notices
@@ -87,7 +71,6 @@ def test_it_begins_with_a_scheduler_that_needs_few_steps(pipeline):
     play = playground(pipeline)
     assert type(pipeline.scheduler).__name__ == "PNDMScheduler"
     assert play.controls["scheduler"].value == "DPMSolverMultistepScheduler"
-    assert play.controls["num_inference_steps"].value == 20
     assert not any(play.parts[name].value for name in play.controls)
 
 
@@ -105,19 +88,6 @@ def test_a_notice_comes_with_its_cause_and_goes_with_it(play):
     assert (play.parts["prompt"].value, play.parts["prompt"].layout.display) == ("", "none")
 
 
-def test_a_negative_prompt_that_the_pipeline_ignores_gets_a_notice(pipeline):
-    parts = {name: part for name, part in pipeline.components.items() if name != "image_encoder"}
-    lcm = start(LatentConsistencyModelPipeline(**parts, requires_safety_checker=False))
-    set_controls(lcm, negative_prompt="red")
-    assert "ignores the negative prompt" in text_of(lcm, "negative_prompt")
-
-
-def test_what_is_wrong_is_said_beside_its_control(play):
-    set_controls(play, prompt="x" * 10_001)
-    assert "prompt should be text of at most 10,000" in text_of(play, "prompt")
-    assert play.parts["seed"].value == ""
-
-
 def test_an_error_that_names_no_setting_is_shown_too(play):
     control = play.controls["scheduler"]
     control.options = (*control.options, "NoSuchScheduler")
@@ -125,13 +95,13 @@ def test_an_error_that_names_no_setting_is_shown_too(play):
     assert "'NoSuchScheduler' is not a scheduler that fits" in text_of(play, "message")
 
 
-@pytest.mark.parametrize("seed", ["", "x", "-1", "1.5", str(2**64), "9" * 30, "²"])
+@pytest.mark.parametrize("seed", ["", "-1", str(2**64), "9" * 30, "²"])
 def test_a_seed_that_is_none_is_said_beside_it_and_not_generated(play, seed):
     set_controls(play, seed=seed)
     assert "seed should be a whole number from 0 to 2**64 - 1" in text_of(play, "seed")
     play.generate()
     assert "seed should be a whole number" in text_of(play, "message")
-    assert not play.running and not play.results
+    assert play.parts["prompt"].value == "" and not play.results
 
 
 def test_a_pipeline_that_starts_from_an_image_is_refused(pipeline):
@@ -151,15 +121,6 @@ def test_an_image_is_what_the_pipeline_generates(play, pipeline):
     assert text_of(play, "message") == "Done."
 
 
-def test_the_code_shown_makes_the_image(play):
-    generate(play, scheduler="HeunDiscreteScheduler", negative_prompt="smiling", width=64)
-    code = re.search(r"<pre[^>]*>(.*)</pre>", play.parts["code"].value, re.DOTALL)[1]
-    namespace = {}
-    exec(html.unescape(code), namespace)
-    assert namespace["image"].size == (64, 128)
-    assert namespace["image"].tobytes() == play.results[0].image.tobytes()
-
-
 def test_the_seed_is_kept_or_new_each_time(play):
     generate(play)
     generate(play)
@@ -177,12 +138,17 @@ def test_the_largest_seed_is_taken_but_none_beyond(play):
     assert len(play.results) == 1
 
 
-def test_an_error_is_a_sentence_and_the_next_image_is_generated(play, monkeypatch):
+def fail_with(error):
     def fail(*_, **__):
-        raise RuntimeError("out of memory\nand much more")
+        raise error
 
+    return fail
+
+
+def test_an_error_is_a_sentence_and_the_next_image_is_generated(play, monkeypatch):
+    error = RuntimeError("out of memory\nand much more")
     with monkeypatch.context() as patch:
-        patch.setattr(play.pipeline.vae, "decode", fail)
+        patch.setattr(play.pipeline.vae, "decode", fail_with(error))
         generate(play)
     assert text_of(play, "message") == "The image could not be generated: out of memory"
     generate(play)
@@ -197,16 +163,7 @@ def test_a_black_image_is_explained(play, monkeypatch):
 
 
 def test_a_preview_that_fails_does_not_stop_the_image(play, monkeypatch):
-    def fail(*_):
-        raise ValueError("no preview")
-
-    monkeypatch.setattr(play.pipeline.vae, "encode", fail)
-    generate(play)
-    assert text_of(play, "message") == "Done." and play.results
-
-
-def test_perturbed_attention_guidance_generates(pipeline):
-    play = start(StableDiffusionPAGPipeline(**pipeline.components, requires_safety_checker=False))
+    monkeypatch.setattr(play.pipeline.vae, "encode", fail_with(ValueError("no preview")))
     generate(play)
     assert text_of(play, "message") == "Done." and play.results
 
@@ -233,9 +190,8 @@ def test_stop_ends_the_run_and_keeps_nothing_unfinished(play):
     assert not play.buttons["stop"].disabled
     play.buttons["stop"].click()
     play.wait(60)
-    assert not play.results and not play.running and play.buttons["stop"].disabled
-    stopped = re.match(r"Stopped after step (\d+) of 200: that image", text_of(play, "message"))
-    assert int(stopped[1]) < 200
+    assert not play.results and play.buttons["stop"].disabled
+    assert re.match(r"Stopped after step 1?\d?\d of 200: that image", text_of(play, "message"))
 
 
 def test_stop_keeps_the_images_that_were_finished(play):
@@ -251,7 +207,7 @@ def test_stop_keeps_the_images_that_were_finished(play):
 
 def test_only_the_last_of_several_generates_is_begun(play):
     hold(play)
-    for prompt in ("a queen", "a king", "a knight"):
+    for prompt in ("a queen", "a knight"):
         set_controls(play, prompt=prompt, num_inference_steps=2)
         play.generate()
     play.wait(60)
@@ -260,13 +216,11 @@ def test_only_the_last_of_several_generates_is_begun(play):
 
 
 @pytest.mark.parametrize("show", [True, False])
-def test_progress_and_a_preview_are_shown_from_the_first_step_on(play, show):
+def test_a_preview_is_shown_until_the_run_ends_where_it_is_wanted(play, show):
     shown = []
     play.parts["images"].observe(lambda change: shown.append(change["new"]), "value")
     set_controls(play, preview=show)
     hold(play)
-    progress = text_of(play, "progress")
-    assert re.match(r"Image 1 of 1, step \d+ of 200, about \d+ s left", progress)
     play.stop()
     play.wait(60)
     assert text_of(play, "progress") == text_of(play, "images") == ""
@@ -276,9 +230,7 @@ def test_progress_and_a_preview_are_shown_from_the_first_step_on(play, show):
 # Results
 
 
-def test_without_an_image_there_is_nothing_to_bring_back_or_save(play, tmp_path):
-    disabled = {name: button.disabled for name, button in play.buttons.items()}
-    assert disabled == {"generate": False, "stop": True, "bring_back": True}
+def test_without_an_image_there_is_nothing_to_save(play, tmp_path):
     with pytest.raises(ValueError, match="no image to save yet"):
         play.save(tmp_path / "knight.png")
 
@@ -292,16 +244,6 @@ def test_what_is_shown_is_escaped_and_has_alt_text(play):
     assert "<script" not in shown
 
 
-def test_results_stay_and_a_click_shows_one(play):
-    generate(play, num_images=3)
-    buttons = [thumbnail.children[1] for thumbnail in play.strip.children]
-    assert [button.description for button in buttons] == ["seed 0", "seed 1", "shown: seed 2"]
-    assert PROMPT in buttons[0].tooltip
-    click(play, 0)
-    assert buttons[0].description == "shown: seed 0"
-    assert "seed 0, 3 steps, guidance scale 7.5" in text_of(play, "images")
-
-
 def test_settings_are_brought_back(play):
     generate(play, seed="7", guidance_scale=3.0, width=64)
     before = {name: control.value for name, control in play.controls.items()}
@@ -310,15 +252,20 @@ def test_settings_are_brought_back(play):
     assert {name: control.value for name, control in play.controls.items()} == before
 
 
-def test_two_are_compared_side_by_side(play):
+def test_a_click_shows_one_or_two_side_by_side(play):
     generate(play, num_images=3)
+    buttons = [thumbnail.children[1] for thumbnail in play.strip.children]
+    assert [button.description for button in buttons] == ["seed 0", "seed 1", "shown: seed 2"]
+    buttons[0].click()
+    assert buttons[0].description == "shown: seed 0"
+    assert "seed 0, 3 steps, guidance scale 7.5" in text_of(play, "images")
     set_controls(play, compare=True)
-    for number, shown in ((2, [2]), (0, [2, 0]), (1, [0, 1]), (0, [1, 0])):
-        click(play, number)
+    for number, shown in ((0, [0]), (2, [0, 2]), (1, [2, 1])):
+        buttons[number].click()
         assert play.shown == shown
     assert play.parts["images"].value.count("<figure") == 2
     set_controls(play, compare=False)
-    assert play.shown == [0]
+    assert play.shown == [1]
     assert play.parts["images"].value.count("<figure") == 1
 
 
@@ -335,13 +282,6 @@ def test_a_saved_image_is_generated_again_to_the_bit(play, pipeline, tmp_path):
     assert other.results[0].image.tobytes() == play.results[0].image.tobytes()
     assert other.results[0].settings == play.results[0].settings == read_settings(path)
     assert other.controls["scheduler"].value == "DDIMScheduler"
-
-
-def test_the_link_holds_the_png_with_its_settings(play):
-    generate(play)
-    link = r'download="seed-0.png" href="data:image/png;base64,([^"]*)"'
-    png = re.search(link, play.parts["images"].value)[1]
-    assert read_settings(base64.b64decode(png)) == play.results[0].settings
 
 
 def upload(play, content):
@@ -376,9 +316,8 @@ def test_an_image_uploaded_in_colab_is_generated_again(pipeline, monkeypatch):
     assert play.upload.value == {}
 
 
-@pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n"])
-def test_an_upload_that_is_no_png_gives_a_sentence(play, content):
-    upload(play, content)
+def test_an_upload_that_is_no_png_gives_a_sentence(play):
+    upload(play, b"GIF89a")
     assert text_of(play, "message") == "This file is not a PNG image that can be read."
     assert not play.results
 
@@ -394,17 +333,12 @@ def png_of(settings):
     [
         ({"model": "evil/model"}, "if you trust that model, load it with load_pipeline"),
         ({"unrecorded": "FreeU"}, "It was made with FreeU, which the file does not hold"),
-        ({"dtype": "bfloat16"}, "It was made in bfloat16"),
-        ({"loras": {"style": 0.3}}, "It was made with LoRA weights (style at strength 0.3)"),
-        ({"pipeline": "StableDiffusionPAGPipeline"}, "made by a StableDiffusionPAGPipeline"),
     ],
 )
 def test_an_image_of_another_pipeline_is_not_generated(play, monkeypatch, changes, message):
-    def refuse(*_, **__):
-        raise AssertionError("loaded")
-
-    monkeypatch.setattr("diffusers.DiffusionPipeline.from_pretrained", refuse)
-    monkeypatch.setattr("diffusers.DiffusionPipeline.download", refuse)
+    for name in ("from_pretrained", "download"):
+        refuse = fail_with(AssertionError("loaded"))
+        monkeypatch.setattr(f"diffusers.DiffusionPipeline.{name}", refuse)
     settings = describe_settings(play.pipeline, "a queen").replace(**changes)
     play.load(png_of(settings))
     play.wait(60)
@@ -413,13 +347,9 @@ def test_an_image_of_another_pipeline_is_not_generated(play, monkeypatch, change
     assert not play.results
 
 
-@pytest.mark.parametrize("scheduler", ["OsSystem", "EDMEulerScheduler"])
-def test_a_file_with_a_scheduler_that_does_not_fit_changes_nothing(play, scheduler):
-    file = png_of(Settings("a queen", scheduler=scheduler))
-    with pytest.raises(ValueError, match=f"'{scheduler}' does not fit this model"):
-        play.load(file)
-    upload(play, file.getvalue())
-    assert f"'{scheduler}' does not fit this model" in text_of(play, "message")
+def test_a_file_with_a_scheduler_that_does_not_fit_changes_nothing(play):
+    upload(play, png_of(Settings("a queen", scheduler="OsSystem")).getvalue())
+    assert "'OsSystem' does not fit this model" in text_of(play, "message")
     assert play.controls["prompt"].value == PROMPT
 
 
@@ -428,7 +358,7 @@ def test_a_file_with_a_scheduler_that_does_not_fit_changes_nothing(play, schedul
 
 @pytest.fixture
 def on_colab(monkeypatch):
-    colab = module_from_spec(ModuleSpec("google.colab", None))
+    colab = module_from_spec(ModuleSpec("google.colab", None))  # others look at its spec
     monkeypatch.setitem(sys.modules, "google.colab", colab)
 
 
@@ -437,20 +367,16 @@ def test_on_colab_generate_returns_when_all_is_shown(play, on_colab):
     play.parts["message"].observe(lambda change: messages.append(change["new"]), "value")
     play.parts["progress"].observe(lambda change: progress.append(change["new"]), "value")
     play.generate()
-    assert len(play.results) == 1 and not play.running
+    assert len(play.results) == 1
     assert "Stop and other cells wait" in messages[0] and ">Done.<" in messages[-1]
     assert "step 1 of 3" in progress[0] and progress[-1] == ""
 
 
 def test_on_colab_an_interrupted_run_is_said_and_the_next_one_works(play, on_colab, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(play.pipeline.vae, "decode", interrupt)
+        patch.setattr(play.pipeline.vae, "decode", fail_with(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             play.generate()
     assert text_of(play, "message").startswith("Interrupted: that image was not finished")
-    assert not play.running
     generate(play)
     assert len(play.results) == 1
