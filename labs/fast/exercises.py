@@ -16,7 +16,6 @@ def pays_off_after(answer: int, wait: float, before: float, after: float) -> str
     """Is this the first image, give or take one, by which a wait has been earned back?
 
     Args:
-        answer: a number of images.
         wait: seconds that the preparation takes longer.
         before, after: seconds per image, without the change and with it.
     """
@@ -36,7 +35,6 @@ def shares_of_peak(answer: list[float], figures: pandas.DataFrame, tflop: float)
     """Are these the shares of its card's peak rate that each published time implies?
 
     Args:
-        answer: a share for each row, in order.
         figures: published times, with "seconds" and the card's "peak (TFLOP/s)".
         tflop: the work for an image, in 10^12 operations.
     """
@@ -56,7 +54,6 @@ def fewest_guided(answer: int, adherence: Callable[[int], float], steps: int = 2
     """Is this the smallest number of guided steps that keeps the adherence within a point?
 
     Args:
-        answer: after how many steps guidance ends.
         adherence: computes the adherence, 0 to 1, with a number of guided steps.
         steps: the number of all steps.
     """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.hub import find_weights
-from labs.fast.torchao import forget_old_torchao
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -24,11 +24,9 @@ def use_few_steps(pipeline: StableDiffusionPipeline, lora: str | Path) -> Stable
     `guidance_scale=1`: the weights were distilled with guidance.
 
     Args:
-        pipeline: changed in place, unless this fails. It must have no other LoRA weights yet.
+        pipeline: changed in place and returned, unless this fails. It must have no other LoRA
+            weights yet.
         lora: `MODELS[name].few_steps`, a repository on the Hub, a folder or a safetensors file.
-
-    Returns:
-        The same pipeline.
 
     Raises:
         ValueError: the pipeline has no UNet or has other LoRA weights, or the weights are unknown,
@@ -63,9 +61,9 @@ def use_few_steps(pipeline: StableDiffusionPipeline, lora: str | Path) -> Stable
 
 def _file_in(path: Path) -> Path:
     """The one file that holds the weights."""
+    if (path / FILE).exists():
+        return path / FILE
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    if len(files) > 1 and (path / FILE) in files:
-        files = [path / FILE]
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise ValueError(f"{path} holds {names}: give the path of one of them.")
@@ -74,7 +72,7 @@ def _file_in(path: Path) -> Path:
 
 def _merge(pipeline: StableDiffusionPipeline, file: Path) -> None:
     """Add a file's LoRA weights to the UNet's own, or leave the pipeline as it was."""
-    forget_old_torchao()
+    _ignore_old_torchao()
     if adapters := pipeline.get_list_adapters():
         raise ValueError(
             f"The pipeline already has LoRA weights ({adapters}): call use_few_steps first, then "
@@ -98,3 +96,23 @@ def _merge(pipeline: StableDiffusionPipeline, file: Path) -> None:
         ) from error
     finally:
         pipeline.unload_lora_weights()  # merged, if all went well
+
+
+def _ignore_old_torchao() -> None:
+    """Let PEFT ignore an old torchao, such as Colab's, which is not needed here.
+
+    Source: peft, `is_torchao_available`, which raises ImportError where it could return False.
+    """
+    try:
+        importlib.metadata.version("torchao")
+    except importlib.metadata.PackageNotFoundError:
+        return  # the usual case
+    from peft import import_utils
+    from peft.tuners.lora import torchao
+    from peft.utils import quantization_utils
+
+    try:
+        import_utils.is_torchao_available()
+    except ImportError:
+        for module in (import_utils, torchao, quantization_utils):
+            module.is_torchao_available = lambda: False

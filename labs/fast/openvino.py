@@ -32,10 +32,7 @@ def use_openvino(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
     runs in PyTorch, and so does the pipeline after `del pipeline.unet.forward`.
 
     Args:
-        pipeline: a Stable Diffusion 1.x pipeline on the CPU; changed in place.
-
-    Returns:
-        The same pipeline.
+        pipeline: a Stable Diffusion 1.x pipeline on the CPU; changed in place and returned.
 
     Raises:
         ModuleNotFoundError: OpenVINO is not installed.
@@ -69,7 +66,12 @@ class Converted:
     def __init__(self, network: torch.nn.Module, *example: torch.Tensor) -> None:
         self.network = network
         self.dtype = next(network.parameters()).dtype
-        self._model = self._convert(*example)
+        traced = _FirstOutput(network)
+        if self.dtype is not torch.float32:  # OpenVINO rounds by itself, where a hint says so
+            traced = copy.deepcopy(traced).float()
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the tracer's: it follows one way through the code
+            self._model = _import_openvino().convert_model(traced, example_input=example)
         self._lock = threading.Lock()
         self._compile = lru_cache(maxsize=SHAPES)(self._compile_for)
         self._state = state_of(network)
@@ -90,15 +92,6 @@ class Converted:
     def __deepcopy__(self, memo: dict[int, Any]) -> MethodType:
         """Give the network's copy PyTorch's `forward` back, as a conversion knows one network."""
         return MethodType(type(self.network).forward, copy.deepcopy(self.network, memo))
-
-    def _convert(self, *example: torch.Tensor) -> Any:
-        openvino = _import_openvino()
-        network = _FirstOutput(self.network)
-        if self.dtype is not torch.float32:  # OpenVINO rounds by itself, where a hint says so
-            network = copy.deepcopy(network).float()
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # the tracer's: it follows one way through the code
-            return openvino.convert_model(network, example_input=example)
 
     def _compile_for(self, parts: int, *shapes: tuple[int, ...]) -> Any:
         self._model.reshape({index: list(shape) for index, shape in enumerate(shapes)})
@@ -169,9 +162,9 @@ class _FirstOutput(torch.nn.Module):
 def state_of(network: torch.nn.Module) -> tuple[list[int], list[str]]:
     """What a network computes with: a checksum of each tensor, and each module's settings.
 
-    The checksum adds the tensor's bits as integers, in 2 ms for 5 million parameters. Unlike
-    PyTorch's version counters it also sees what is written through `param.data`. The settings are
-    all other attributes of the modules: LoRA scales, FreeU's factors, hooks, attention processors.
+    The checksum adds the tensor's bits as integers. Unlike PyTorch's version counters it also sees
+    what is written through `param.data`. The settings are all other attributes of the modules: LoRA
+    scales, FreeU's factors, hooks, attention processors.
     """
     tensors = [*network.parameters(), *network.buffers()]
     integers = [tensor.detach().view(INTEGERS[tensor.element_size()]) for tensor in tensors]

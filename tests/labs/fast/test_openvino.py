@@ -48,14 +48,12 @@ def generate(pipeline, count=1, **options):
 
 @pytest.mark.parametrize(
     ("count", "options"),
-    [(1, {}), (3, {}), (1, {"guidance_scale": 1}), (1, {"height": 192, "width": 64})],
-    ids=["one", "batch", "without guidance", "other size"],
+    [(1, {}), (3, {}), (1, {"guidance_scale": 1, "height": 192, "width": 64})],
 )
 def test_the_images_stay_the_same(converted, reference, count, options):
     ours, theirs = (generate(each, count, **options) for each in (converted, reference))
     assert len(ours) == count
     for mine, other in zip(ours, theirs, strict=True):
-        assert mine.size == other.size
         assert image_distance(mine, other) < 0.2
 
 
@@ -113,57 +111,49 @@ def test_few_compiled_models_are_kept(converted):
 # A network that changes after its conversion
 
 
-def double(module, inputs, output):
-    return 2 * output
+def scale_weights(network, factor):  # through `data`, where PyTorch's counters do not see it
+    network.weight.data.mul_(factor)
 
 
-FREEU = (
-    lambda pipeline: pipeline.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4),
-    lambda pipeline: pipeline.disable_freeu(),
-)
-HOOK = (
-    lambda pipeline: pipeline.unet.mid_block.register_forward_hook(double),
-    lambda pipeline: pipeline.unet.mid_block._forward_hooks.clear(),
-)
+def enable_freeu(pipeline):
+    pipeline.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4)
+
+
+def hook(pipeline):
+    pipeline.unet.mid_block.register_forward_hook(lambda module, inputs, output: 2 * output)
+
+
 CHANGES = {  # and how to take each back
-    "weights": (  # through `data`, where PyTorch's version counters do not see it
-        lambda pipeline: pipeline.unet.conv_in.weight.data.mul_(2),
-        lambda pipeline: pipeline.unet.conv_in.weight.data.div_(2),
-    ),
-    "decoder": (
-        lambda pipeline: pipeline.vae.decoder.conv_out.weight.data.mul_(2),
-        lambda pipeline: pipeline.vae.decoder.conv_out.weight.data.div_(2),
+    "weights": (
+        lambda pipeline: scale_weights(pipeline.unet.conv_in, 2),
+        lambda pipeline: scale_weights(pipeline.unet.conv_in, 0.5),
     ),
     "LoRA scale": (
         lambda pipeline: pipeline.set_adapters("style", 0.3),
         lambda pipeline: pipeline.set_adapters("style", 1.0),
     ),
-    "LoRA disabled": (
-        lambda pipeline: pipeline.disable_lora(),
-        lambda pipeline: pipeline.enable_lora(),
-    ),
-    "forward hook": HOOK,
-    "FreeU": FREEU,
+    "LoRA disabled": (StableDiffusionPipeline.disable_lora, StableDiffusionPipeline.enable_lora),
+    "forward hook": (hook, lambda pipeline: pipeline.unet.mid_block._forward_hooks.clear()),
+    "FreeU": (enable_freeu, StableDiffusionPipeline.disable_freeu),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_no_image_from_a_network_that_has_changed(converted, change):
+def test_no_image_from_a_unet_that_has_changed(converted, change):
     make, undo = CHANGES[change]
-    before = generate(converted)[0]
+    before = generate(converted, output_type="latent")
     make(converted)
     with pytest.raises(ValueError, match="has changed since .*: call use_openvino again"):
-        generate(converted)
-    undo(converted)
-    assert image_distance(generate(converted)[0], before) == 0
-
-
-def test_a_change_is_seen_without_decoding(converted):
-    make, undo = CHANGES["weights"]
-    make(converted)
-    with pytest.raises(ValueError, match="has changed since"):
         generate(converted, output_type="latent")
     undo(converted)
+    assert torch.equal(generate(converted, output_type="latent"), before)
+
+
+def test_no_image_from_a_decoder_that_has_changed(converted):
+    scale_weights(converted.vae.decoder.conv_out, 2)
+    with pytest.raises(ValueError, match="The Decoder has changed since"):
+        generate(converted)
+    scale_weights(converted.vae.decoder.conv_out, 0.5)
 
 
 # What is refused
@@ -180,13 +170,12 @@ def compile_unet(pipeline):
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        (FREEU[0], "FreeU"),
-        (HOOK[0], "a forward hook"),
+        (enable_freeu, "FreeU"),
+        (hook, "a forward hook"),
         (wrap_forward, "another forward"),
         (lambda pipeline: pipeline.unet.mid_block.compile(backend="eager"), "torch.compile"),
         (compile_unet, "torch.compile"),
     ],
-    ids=["FreeU", "hook", "forward", "compiled block", "compiled UNet"],
 )
 def test_what_cannot_be_converted_is_named(change, name):
     pipeline = load_with_lora()

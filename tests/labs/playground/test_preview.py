@@ -29,8 +29,4 @@ def test_an_autoencoder_in_float16_is_fitted_too_and_stays_in_float16(pipeline):
 
 
 def test_a_tiny_autoencoder_has_a_preview():
-    channels = (8,) * 4
-    vae = AutoencoderTiny(
-        latent_channels=12, encoder_block_out_channels=channels, decoder_block_out_channels=channels
-    )
-    assert fit_preview(vae).shape == (13, 3)
+    assert fit_preview(AutoencoderTiny(latent_channels=12)).shape == (13, 3)
