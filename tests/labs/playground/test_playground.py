@@ -17,7 +17,7 @@ import traitlets
 from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusionImg2ImgPipeline
 from PIL import Image
 
-from helpers import image_distance, load_pipeline, make_generators
+from helpers import make_generators
 from labs.images import Settings, read_settings, save_image
 from labs.images.describe import describe_settings
 from labs.playground import playground
@@ -166,20 +166,6 @@ def test_a_preview_that_fails_does_not_stop_the_image(play, monkeypatch):
     monkeypatch.setattr(play.pipeline.vae, "encode", fail_with(ValueError("no preview")))
     generate(play)
     assert text_of(play, "message") == "Done." and play.results
-
-
-def test_with_openvino_it_generates_while_another_cell_does():
-    pytest.importorskip("openvino")
-    from labs.fast import use_openvino
-
-    converted = use_openvino(load_pipeline("tiny-portraits", device="cpu"))
-    play = start(converted)
-    hold(play)
-    image = converted(PROMPT, num_inference_steps=3, generator=make_generators(0)).images[0]
-    play.stop()
-    play.wait(60)
-    generate(play, num_inference_steps=3, scheduler="PNDMScheduler")
-    assert image_distance(play.results[0].image, image) < 1
 
 
 # Stop, and Generate again
