@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from helpers.models import MODELS, MODELS_FOLDER, REMOVED, REVISIONS
 
@@ -24,12 +23,6 @@ def find_model(model: str | Path) -> Path:
 
     Args:
         model: a name of `MODELS`, a repository on the Hub ("owner/name"), a folder or a file.
-
-    Raises:
-        ValueError: the name is unknown, was removed from the Hub, or has only pickle files.
-        FileNotFoundError: there is no such folder or file, or the Hub's model lacks a file.
-        ConnectionError: the Hub cannot be reached.
-        OSError: the disk is full.
     """
     row = MODELS.get(str(model))
     if row and "/" not in row.id:
@@ -51,11 +44,6 @@ def find_weights(name: str | Path) -> Path:
 
     Args:
         name: a folder of models/, a repository on the Hub, a folder or a safetensors file.
-
-    Raises:
-        ValueError: there are no safetensors files, or it is unknown.
-        FileNotFoundError: there is no such folder or file.
-        ConnectionError: the Hub cannot be reached.
     """
     from huggingface_hub import snapshot_download
 
@@ -185,8 +173,21 @@ def check_folder(folder: Path) -> None:
     """Refuse a folder that is not a pipeline, lacks a part, or has a part only in pickle files."""
     import diffusers
 
-    index = _read_index(folder)
-    kind = index["_class_name"]
+    path = folder / "model_index.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no model_index.json, so it is not a pipeline: give the folder that "
+            "pipeline.save_pretrained() wrote, or a name of MODELS."
+        )
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged, it is not JSON: download the model again.") from error
+    kind = isinstance(index, dict) and index.get("_class_name")
+    if not kind:
+        raise ValueError(
+            f"{path} names no pipeline: give the folder that pipeline.save_pretrained() wrote."
+        )
     if isinstance(kind, str) and not hasattr(diffusers, kind):
         raise ValueError(f"Diffusers has no pipeline {kind!r}, which {folder} asks for: update it.")
     for part, kind in index.items():
@@ -200,24 +201,6 @@ def check_folder(folder: Path) -> None:
             )
         if PICKLES & suffixes and ".safetensors" not in suffixes:
             raise ValueError(pickle_only(str(folder / part)))
-
-
-def _read_index(folder: Path) -> dict[str, Any]:
-    path = folder / "model_index.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder} has no model_index.json, so it is not a pipeline: give the folder that "
-            "pipeline.save_pretrained() wrote, or a name of MODELS."
-        )
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged, it is not JSON: download the model again.") from error
-    if not isinstance(index, dict) or not index.get("_class_name"):
-        raise ValueError(
-            f"{path} names no pipeline: give the folder that pipeline.save_pretrained() wrote."
-        )
-    return index
 
 
 def _suffixes(folder: Path) -> set[str]:

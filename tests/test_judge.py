@@ -118,27 +118,6 @@ def test_every_phrase_of_the_vocabulary_means_its_value(vocabulary):
 # What a picture shows
 
 
-def test_the_reading_is_the_nearest_phrase_by_cosine_similarity(judge, vocabulary):
-    image = noise(1)[0]
-    read = read_attributes([image], judge).iloc[0].dropna()
-    pixels = judge.processor.image_processor(image, return_tensors="pt").pixel_values
-
-    def unit(vector):
-        return vector / vector.norm()
-
-    with torch.no_grad():
-        seen = unit(
-            judge.model.visual_projection(judge.model.vision_model(pixels).pooler_output)[0]
-        )
-        for attribute in read.index:
-            cosines = {}
-            for value, phrases in vocabulary[attribute]["values"].items():
-                tokens = judge.processor.tokenizer(phrases[0], return_tensors="pt")
-                said = judge.model.text_model(**tokens).pooler_output
-                cosines[value] = float(seen @ unit(judge.model.text_projection(said)[0]))
-            assert cosines[read[attribute]] == pytest.approx(max(cosines.values()), abs=1e-5)
-
-
 def test_the_size_of_the_batch_changes_no_reading(judge, monkeypatch):
     images = noise(5)
     at_once = read_attributes(images, judge)

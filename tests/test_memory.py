@@ -59,12 +59,6 @@ def test_a_tensor_that_was_there_counts_from_the_start_if_it_is_touched():
     assert untouched.sum() == 7000
 
 
-def test_a_tensor_that_dies_during_the_call_makes_room():
-    there = [numbers(5)]
-    peak = peak_memory(lambda: [there.pop().sum(), numbers(5)], nothing())
-    assert peak.bytes == 5 * KB + 4
-
-
 def test_a_pipeline_takes_the_same_to_the_byte_each_time(pipeline):
     assert len({peak_memory(lambda: draw(pipeline, 2), pipeline).bytes for _ in range(3)}) == 1
 

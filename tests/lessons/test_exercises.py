@@ -177,16 +177,10 @@ def test_a_negative_prompt_that_removes(pipeline, monkeypatch, after, said):
     assert found == f"{said}with it, {after} of 2 images show smiling; without it, 2 do."
 
 
-@pytest.mark.parametrize("five", [5, np.int64(5), np.uint8(5), torch.tensor(5)])
+@pytest.mark.parametrize("five", [5, np.uint8(5), torch.tensor(5)])
 def test_whole_numbers_of_other_libraries_are_taken(five):
     found = exercises.largest_batch_that_fits(five, lambda size: size * 10**6, budget=5 * 10**6)
     assert found == "Right: 5.0 MB; one more image would take 6.0 MB."
-
-
-@pytest.mark.parametrize("two", [2, 2.0, np.float32(2), torch.tensor(2.0)])
-def test_any_number_is_taken_where_a_float_is_asked_for(two):
-    check = exercises.checks(float, "seconds")(lambda answer: f"Right: {answer}")
-    assert check(two).startswith("Right: 2")
 
 
 def test_the_largest_batch_that_fits():

@@ -24,7 +24,6 @@ class Hub:
     gated: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
     breaks_at: str | None = None  # a file, or "tree": in the middle of it, the Hub goes away
-    stumbles_at: str | None = None  # a file: the connection breaks wherever all of it is sent
     hangs_up: bool = False  # without an answer
     refuses_tokens: bool = False
     port: int = 0
@@ -135,33 +134,26 @@ class Handler(BaseHTTPRequestHandler):
         if path is None:
             return self.refuse(404, "EntryNotFound")
         content = path.read_bytes()
-        headers = {"X-Repo-Commit": self.hub.commit(hub_id), "Accept-Ranges": "bytes"}
+        headers = {"X-Repo-Commit": self.hub.commit(hub_id)}
         if is_large(path) and not storage:
             headers["X-Linked-ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
             headers["X-Linked-Size"] = str(len(content))
             headers["Location"] = f"{self.hub.endpoint('localhost')}/storage{self.path}"
             return self.reply(302, b"", headers)
-        start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))
         headers["ETag"] = f'"{git_oid(content)}"'
-        if "Range" in self.headers:
-            last = len(content) - 1
-            headers["Content-Range"] = f"bytes {start[1]}-{last}/{len(content)}"
-        status = 206 if "Range" in self.headers else 200
-        stumbles = name == self.hub.stumbles_at and status == 200
-        breaks = name == self.hub.breaks_at
-        self.reply(status, content[int(start[1]) :], headers, breaks, stumbles)
+        self.reply(200, content, headers, breaks=name == self.hub.breaks_at)
 
     def refuse(self, status, code, message="Refused"):
         headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
         self.reply(status, b"{}", headers)
 
-    def reply(self, status, content, headers, breaks=False, stumbles=False):
+    def reply(self, status, content, headers, breaks=False):
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(content))} | headers).items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(content[: len(content) // 2] if breaks or stumbles else content)
+            self.wfile.write(content[: len(content) // 2] if breaks else content)
             if breaks:
                 self.hub.stop()
 

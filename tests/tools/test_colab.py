@@ -72,15 +72,6 @@ def test_an_address_is_cloned_once(tmp_path):
     assert again.stdout.startswith("prepared"), again.stderr
 
 
-def test_only_the_tutorials_own_folder_is_searched(tmp_path):
-    for folder in ("drive/shared/tools", "tools", "tutorial/a/b/tools"):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "colab.py").write_text("print('not ours')")
-    run = run_cell("", tmp_path)
-    assert "not ours" not in run.stdout
-    assert run.stderr.startswith("Check the address or the name of the zip")
-
-
 @pytest.mark.parametrize("repository", ["half.zip", "missing.zip", "file:///nowhere", "--version"])
 def test_what_cannot_be_fetched_is_explained(tmp_path, repository):
     (tmp_path / "half.zip").write_bytes(b"PK, and half of the upload")
@@ -99,11 +90,6 @@ def test_the_choice_of_models_begins_with_the_default_one():
 
 
 # What is installed
-
-
-def test_colab_can_keep_what_it_has_imported():
-    ranges = {line.name: line.specifier for line in colab.requirements()}
-    assert {name for name in IMPORTED if IMPORTED[name] not in ranges[name]} == set()
 
 
 def test_pytorch_stays_and_what_is_missing_or_unsuitable_gets_the_tested_version():
