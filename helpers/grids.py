@@ -119,9 +119,6 @@ def image_distance(a: Image.Image, b: Image.Image) -> float:
     Returns:
         0 for equal images, 255 for black and white.
 
-    Raises:
-        ValueError: the images differ in size.
-
     Example:
         >>> image_distance(Image.new("RGB", (8, 8), "black"), Image.new("RGB", (8, 8), "white"))
         255.0
@@ -137,10 +134,9 @@ def require_images(images: Any) -> list[Image.Image]:
     """Return images as a list, converting NumPy arrays of pixels; refuse anything else."""
     if isinstance(images, Image.Image):
         return [images]
-    found = list(images)
-    if not found:
+    if not (found := [_to_image(item) for item in images]):
         raise ValueError("There is no image: give at least one.")
-    return [_to_image(item) for item in found]
+    return found
 
 
 def _to_image(item: Any) -> Image.Image:

@@ -75,9 +75,6 @@ def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataF
     Returns:
         A row for each image, a column for each attribute; NA where there is nothing to read, such
         as the direction of a face seen from the front.
-
-    Raises:
-        ValueError: there is no image.
     """
     import pandas
 

@@ -55,7 +55,9 @@ def test_constraints_cover_the_other_platforms(name):
 
 def test_what_is_installed_is_what_the_constraints_say():
     pins = read_constraints()
-    found = {canonicalize_name(one.name): one.version for one in importlib.metadata.distributions()}
+    found = {
+        canonicalize_name(item.name): item.version for item in importlib.metadata.distributions()
+    }
     installed = {name: Version(Version(found[name]).public) for name in found.keys() & pins}
     assert installed == {name: pins[name] for name in installed}
     assert {"torch", "diffusers", "transformers", "pytest"} <= installed.keys()

@@ -24,13 +24,11 @@ def imported_names(source):
 
 
 def imported_modules(path):
-    return [name.split(".") for name in imported_names(path.read_text(encoding="utf-8"))]
-
-
-def notebook_imports(path):
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    return [name.split(".") for name in imported_names(code)]
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return [name.split(".") for name in imported_names(text)]
 
 
 def ids(path):
@@ -44,9 +42,17 @@ def test_the_core_imports_itself_and_third_party_packages_only(path):
         assert top != "helpers" or rest[0] in CORE, f"{path.name} imports {'.'.join(rest)}"
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("helpers/lessons/**/*.py")), ids=ids)
-def test_lessons_import_the_core_only(path):
-    assert not {top for top, *_ in imported_modules(path)} & {"labs", "tools", "training"}
+@pytest.mark.parametrize(
+    ("pattern", "others"),
+    [
+        ("helpers/lessons/**/*.py", {"labs", "tools", "training"}),
+        ("notebooks/0[0-4]*.ipynb", {"labs", "tools", "training"}),
+        ("training/*.py", {"labs"}),
+    ],
+)
+def test_lessons_and_part_one_need_no_lab_and_training_neither(pattern, others):
+    for path in ROOT.glob(pattern):
+        assert not {top for top, *_ in imported_modules(path)} & others, path
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("labs/*/**/*.py")), ids=ids)
@@ -57,11 +63,6 @@ def test_a_lab_imports_the_core_and_no_other_lab(path):
         assert top != "labs" or rest[0] in {own, SHARED_LAB}, f"{path} imports labs.{rest[0]}"
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("training/*.py")), ids=ids)
-def test_training_imports_no_lab(path):
-    assert "labs" not in {top for top, *_ in imported_modules(path)}
-
-
 def test_the_core_has_no_import_cycle():
     graph = {
         path.stem: {rest[0] for top, *rest in imported_modules(path) if top == "helpers"}
@@ -70,11 +71,6 @@ def test_the_core_has_no_import_cycle():
     while leaves := {module for module, needs in graph.items() if not needs & graph.keys()}:
         graph = {module: needs for module, needs in graph.items() if module not in leaves}
     assert not graph
-
-
-@pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/0[0-4]*.ipynb")), ids=ids)
-def test_part_one_needs_no_lab(path):
-    assert not {top for top, *_ in notebook_imports(path)} & {"labs", "tools", "training"}
 
 
 def test_importing_the_helpers_changes_nothing_in_the_process():

@@ -84,12 +84,9 @@ def test_the_four_ages_of_the_walkthrough(vocabulary, words, age):
     assert wanted == {"subject": "warrior chief", "age": age, "style": "photo"}
 
 
-@pytest.mark.parametrize("prompt", ["", "a golden threshold, golds, unserious, photography"])
-def test_phrases_inside_other_words_do_not_count(vocabulary, prompt):
-    assert wanted_attributes(prompt, vocabulary) == {}
-
-
-@pytest.mark.parametrize("prompt", ["a cat on a skateboard", "the queue", "8k, masterpiece"])
+@pytest.mark.parametrize(
+    "prompt", ["", "a cat on a skateboard", "a golden threshold, golds, unserious, photography"]
+)
 def test_a_prompt_of_which_nothing_is_known_gets_no_score(vocabulary, judge, prompt):
     assert wanted_attributes(prompt, vocabulary) == {}
     assert adherence(noise(2), prompt, judge).isna().all(axis=None)

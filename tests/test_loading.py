@@ -71,20 +71,6 @@ def test_hub_models_are_fetched_as_safetensors_without_remote_code(model, monkey
     assert asked["revision"] == REVISIONS[MODELS["stable-diffusion-v1-5"].id]
 
 
-def test_local_files_are_read_as_safetensors_without_remote_code(monkeypatch):
-    asked = {}
-    from_pretrained = diffusers.DiffusionPipeline.from_pretrained
-
-    def recorded(folder, **options):
-        asked.update(options)
-        return from_pretrained(folder, **options)
-
-    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", recorded)
-    load_pipeline(device="cpu", dtype="float32")
-    expected = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
-    assert asked == expected | {"variant": None}
-
-
 def test_steps_show_a_bar_in_a_notebook_and_none_in_ci(monkeypatch):
     for value, silent in (("true", True), ("", False)):
         monkeypatch.setenv("CI", value)

@@ -23,9 +23,6 @@ def plot_comparison(
 
     The line at the end of a bar is as long as the runs differ. `describe_comparison` writes the
     plot's alt text.
-
-    Raises:
-        ValueError: there is nothing to plot.
     """
     from matplotlib.figure import Figure
 

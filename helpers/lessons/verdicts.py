@@ -23,7 +23,6 @@ def verdict(lesson: str, held: bool | None, why: str) -> None:
 
     Raises:
         ValueError: there is no such claim.
-
     """
     if lesson not in CLAIMS:
         raise ValueError(f"{lesson!r} is not a lesson with a claim: there are {', '.join(CLAIMS)}.")
