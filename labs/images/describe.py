@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from helpers import MODELS, use_scheduler
@@ -27,13 +28,6 @@ def describe_settings(
 
     Raises:
         ValueError: a setting is out of range, or the scheduler does not fit.
-
-    Example:
-        >>> from helpers import load_pipeline
-        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
-        >>> settings = describe_settings(pipeline, "a knight")
-        >>> settings.model, settings.scheduler, settings.width
-        ('tiny-portraits', 'PNDMScheduler', 128)
     """
     chosen = {name: value for name, value in choices.items() if value is not None}
     scheduler = chosen.pop("scheduler", type(pipeline.scheduler).__name__)
@@ -66,44 +60,33 @@ def differences(settings: Settings, pipeline: DiffusionPipeline) -> str:
             f"{settings.scheduler!r} does not fit this model: choose one of {', '.join(fitting)}.",
         )
     here = describe_settings(pipeline, scheduler=settings.scheduler)
-    pairs = [
-        (
-            settings.model != here.model,
+    return next(_differences(settings, here), "")
+
+
+def _differences(settings: Settings, here: Settings) -> Iterator[str]:
+    if settings.model != here.model:
+        yield (
             f"It was made with {settings.model!r}, not {here.model!r}: if you trust that model, "
-            "load it with load_pipeline and start a playground with it.",
-        ),
-        (
-            settings.revision != here.revision,
-            f"It was made with another commit of {here.model!r}: {settings.revision}, not "
-            f"{here.revision}.",
-        ),
-        (
-            bool(settings.pipeline) and settings.pipeline != here.pipeline,
-            f"It was made by a {settings.pipeline}, and this is a {here.pipeline}.",
-        ),
-        (
-            bool(settings.unrecorded),
-            f"It was made with {settings.unrecorded}, which the file does not hold.",
-        ),
-        (
-            bool(here.unrecorded),
-            f"It was made without {here.unrecorded}, which this pipeline has.",
-        ),
-        (
-            settings.loras != here.loras,
-            f"It was made with {_loras(settings)}, and this pipeline has {_loras(here)}.",
-        ),
-        (
-            settings.dtype != here.dtype,
+            "load it with load_pipeline and start a playground with it."
+        )
+    if settings.revision != here.revision:
+        commits = f"{settings.revision}, not {here.revision}"
+        yield f"It was made with another commit of {here.model!r}: {commits}."
+    if settings.pipeline not in ("", here.pipeline):
+        yield f"It was made by a {settings.pipeline}, and this is a {here.pipeline}."
+    if settings.unrecorded:
+        yield f"It was made with {settings.unrecorded}, which the file does not hold."
+    if here.unrecorded:
+        yield f"It was made without {here.unrecorded}, which this pipeline has."
+    if settings.loras != here.loras:
+        yield f"It was made with {_loras(settings)}, and this pipeline has {_loras(here)}."
+    if settings.dtype != here.dtype:
+        yield (
             f"It was made in {settings.dtype}, this pipeline runs in {here.dtype}: load it with "
-            f"dtype={settings.dtype!r} for the same image.",
-        ),
-        (
-            None not in (settings.weights, here.weights) and settings.weights != here.weights,
-            "It was made with other weights of this model: load those for the same image.",
-        ),
-    ]
-    return next((sentence for applies, sentence in pairs if applies), "")
+            f"dtype={settings.dtype!r} for the same image."
+        )
+    if None not in (settings.weights, here.weights) and settings.weights != here.weights:
+        yield "It was made with other weights of this model: load those for the same image."
 
 
 def to_code(settings: Settings, pipeline: DiffusionPipeline) -> str:

@@ -122,12 +122,6 @@ def notices(pipeline: DiffusionPipeline, settings: Settings) -> dict[str, str]:
 
     Raises:
         ValueError: the scheduler does not fit the pipeline.
-
-    Example:
-        >>> from helpers import load_pipeline
-        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
-        >>> notices(pipeline, Settings("a knight on a bicycle"))["prompt"]
-        'Not in the vocabulary, so read in pieces: bicycle.'
     """
     found = {
         name: _notice_text(getattr(settings, name), pipeline)
@@ -146,11 +140,6 @@ def unknown_words(prompt: str, pipeline: Any) -> list[str]:
 
     A small model that learned its tokens from its own captions has never seen such a word. A large
     one may know it from its pieces.
-
-    Example:
-        >>> from helpers import load_pipeline
-        >>> unknown_words("a Knight on a bicycle", load_pipeline(device="cpu"))
-        ['bicycle']
     """
     names = ("tokenizer", "tokenizer_2", "tokenizer_3")
     tokenizers = [part for name in names if (part := getattr(pipeline, name, None)) is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,19 +55,14 @@ def fingerprint(pipeline: DiffusionPipeline) -> str | None:
         None for a pipeline without weights, or with weights that are kept elsewhere, as
         `enable_sequential_cpu_offload` does.
     """
-    digest, loras = hashlib.sha256(), lora_strengths(pipeline)
-    networks = _networks(pipeline)
+    digest, loras, networks = hashlib.sha256(), lora_strengths(pipeline), _networks(pipeline)
     for name, network in sorted(networks.items()):
-        samples = _samples(network, loras)
-        if samples is None:
+        if (samples := _samples(network, loras)) is None:
             return None
-        numbers = torch.cat([torch.empty(0), *samples.values()]).to(torch.float16)
-        digest.update(f"{name} {' '.join(samples)}".encode() + numbers.numpy().tobytes())
-        scales = [
-            layer.scaling.get(lora)
-            for layer in _lora_layers(network)
-            for lora in layer.active_adapters
-        ]
+        numbers = [values.to(torch.float16).numpy().tobytes() for values in samples.values()]
+        layers = _lora_layers(network)
+        scales = [layer.scaling.get(lora) for layer in layers for lora in layer.active_adapters]
+        digest.update(f"{name} {' '.join(samples)}".encode() + b"".join(numbers))
         digest.update(repr(scales).encode())
     return digest.hexdigest()[:12] if networks else None
 
@@ -124,18 +120,16 @@ def _sample(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().flatten()[:: max(1, tensor.numel() // SAMPLES)][:SAMPLES]
 
 
-def _samples(network: torch.nn.Module, loras: dict[str, float]) -> dict[str, torch.Tensor] | None:
-    """A few numbers of each tensor by its name, in float32 on the CPU; None without them."""
+def _samples(network: torch.nn.Module, loras: Iterable[str]) -> dict[str, torch.Tensor] | None:
+    """A few numbers of each tensor by its name, on the CPU; None for weights kept elsewhere."""
     tensors = {
-        name.replace(".base_layer", ""): _sample(tensor)
+        name.replace(".base_layer", ""): tensor
         for name, tensor in network.named_parameters()
         if ".lora_" not in name or any(f".{lora}." in name for lora in loras)
     }
     if any(tensor.is_meta for tensor in tensors.values()):
         return None
-    parts = [tensor.float() for tensor in tensors.values()]
-    numbers = torch.cat([torch.empty(0, device=part.device) for part in parts[:1]] + parts).cpu()
-    return dict(zip(tensors, numbers.split([len(part) for part in parts]), strict=True))
+    return {name: _sample(tensor).cpu() for name, tensor in tensors.items()}
 
 
 @lru_cache(maxsize=16)
@@ -153,18 +147,17 @@ def _stored_samples(folder: Path) -> dict[str, list[torch.Tensor]]:
 
 def _is_as_stored(folder: Path, network: torch.nn.Module) -> bool:
     """Whether weights are those of the files, as far as their names are the same there."""
-    stored, samples = _stored_samples(folder), _samples(network, {})
-    dtypes = {key.replace(".base_layer", ""): p.dtype for key, p in network.named_parameters()}
-    return samples is None or all(
-        any(_close(values, each.to(dtypes[key]).float()) for each in stored[key])
-        for key, values in samples.items()
-        if key in stored
+    stored, samples = _stored_samples(folder), _samples(network, ()) or {}
+    return all(
+        any(_close(values, each.to(values.dtype)) for each in stored.get(name, [values]))
+        for name, values in samples.items()
     )
 
 
 def _close(values: torch.Tensor, stored: torch.Tensor) -> bool:
     """Whether numbers are alike but for the rounding that merging LoRA weights and back leaves."""
-    return values.shape == stored.shape and torch.allclose(values, stored, rtol=1e-3, atol=1e-5)
+    near = {"rtol": 1e-3, "atol": 1e-5}
+    return values.shape == stored.shape and torch.allclose(values.float(), stored.float(), **near)
 
 
 def _changed_config(pipeline: Any) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 from uuid import uuid4
@@ -15,7 +16,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 CHUNK = "effective-diffusion"  # the text chunk that holds all settings, as JSON
 MAX_CHARACTERS = 500_000  # of that chunk
-MAX_BYTES = 100_000_000  # of a file
 
 # What AUTOMATIC1111 calls the schedulers of Diffusers; any other keeps the name of its class.
 SAMPLERS = {
@@ -138,9 +138,6 @@ def save_image(
 ) -> None:
     """Save an image as PNG, with its settings inside; README.md says how they are written.
 
-    The file is written beside its place and then renamed, so that an error leaves an image that
-    was there before as it was.
-
     Args:
         path: a name that ends in .png, or an open binary file.
         settings: what the image was made with; without a size, the image's own is recorded.
@@ -148,7 +145,7 @@ def save_image(
 
     Raises:
         ValueError: the name does not end in .png.
-        OSError: the file cannot be written.
+        OSError: the file cannot be written. An image that was there before is as it was.
 
     Example:
         >>> png = io.BytesIO()
@@ -156,6 +153,13 @@ def save_image(
         >>> read_settings(png).seed
         7
     """
+    if isinstance(path, str | Path):
+        path = Path(path).expanduser()
+        if path.suffix.lower() != ".png":
+            raise ValueError(f"Settings are kept in PNG files: call it {path.stem}.png.")
+        with replace_file(path) as file:
+            save_image(image, file, settings, seconds=seconds)
+        return
     if settings.height is None and settings.width is None and not any(n % 8 for n in image.size):
         settings = settings.replace(width=image.width, height=image.height)
     chunks = PngImagePlugin.PngInfo()
@@ -163,22 +167,26 @@ def save_image(
     chunks.add_text(CHUNK, settings.model_dump_json())
     if seconds is not None:
         chunks.add_text("seconds", f"{seconds:.4f}")
-    if not isinstance(path, str | Path):
-        image.save(path, format="PNG", pnginfo=chunks)
-        return
-    place = Path(path).expanduser()
-    if place.suffix.lower() != ".png":
-        raise ValueError(f"Settings are kept in PNG files: call it {place.stem}.png.")
-    part = place.with_name(f".{place.name}.{uuid4().hex[:8]}.part")
+    image.save(path, format="PNG", pnginfo=chunks)
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that is written beside its place, and renamed once it is complete.
+
+    Raises:
+        OSError: it cannot be written. What was there before is as it was.
+    """
+    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     try:
         with open(part, "wb") as file:
-            image.save(file, format="PNG", pnginfo=chunks)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, place)
+        os.replace(part, path)
     except OSError as error:
         raise OSError(
-            f"{place} could not be written ({error.strerror or error}). What was there before is "
+            f"{path} could not be written ({error.strerror or error}). What was there before is "
             "as it was."
         ) from error
     finally:
@@ -211,14 +219,7 @@ def to_parameters(settings: Settings, size: tuple[int, int]) -> str:
     lines = [" ".join([settings.prompt, *loras])]
     if settings.negative_prompt:
         lines.append(f"Negative prompt: {settings.negative_prompt}")
-    lines.append(", ".join(f"{name}: {_quote(value)}" for name, value in values.items()))
-    return "\n".join(lines)
-
-
-def _quote(value: object) -> str:
-    """Quote what would be taken for the next value."""
-    text = str(value)
-    return json.dumps(text, ensure_ascii=False) if re.search("[,:\n]", text) else text
+    return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in values.items())])
 
 
 def read_settings(png: str | Path | bytes | BinaryIO | Image.Image) -> Settings:
@@ -233,23 +234,20 @@ def read_settings(png: str | Path | bytes | BinaryIO | Image.Image) -> Settings:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not a PNG, holds no settings, or they are damaged.
-
-    Example:
-        >>> read_settings("missing.png")
-        Traceback (most recent call last):
-        FileNotFoundError: There is no file missing.png: give the name of a PNG image.
     """
     if isinstance(png, bytes):
-        return read_settings(io.BytesIO(png))
+        png = io.BytesIO(png)
     if isinstance(png, str | Path):
-        place = Path(png).expanduser()
-        if not place.is_file():
+        png = Path(png).expanduser()
+        if not png.is_file():
             raise FileNotFoundError(f"There is no file {png}: give the name of a PNG image.")
-        with open(place, "rb") as file:
-            return read_settings(file)
-    name = Path(str(getattr(png, "name", "") or getattr(png, "filename", ""))).name or "This file"
-    text = _read_chunk(png, name)
-    if not isinstance(text, str):
+    source = png if isinstance(png, Path) else getattr(png, "name", getattr(png, "filename", ""))
+    name = Path(str(source)).name or "This file"
+    try:
+        text = _read_chunk(png)
+    except Exception as error:  # Pillow raises many kinds for a damaged or hostile file
+        raise ValueError(f"{name} is not a PNG image that can be read.") from error
+    if text is None:
         raise ValueError(
             f"{name} holds no settings: only images saved by save_image, the playground or the "
             "web page do, and many programs drop them when they save an image again."
@@ -260,23 +258,15 @@ def read_settings(png: str | Path | bytes | BinaryIO | Image.Image) -> Settings:
         data = json.loads(text)
         if not isinstance(data, dict) or "prompt" not in data:
             raise ValueError("they name no prompt")
-        known = {key: value for key, value in data.items() if key in Settings.model_fields}
-        return Settings(**known)
+        return Settings(**{key: val for key, val in data.items() if key in Settings.model_fields})
     except (ValueError, RecursionError) as error:
         raise ValueError(f"The settings in {name} cannot be used: {error}") from error
 
 
-def _read_chunk(png: BinaryIO | Image.Image, name: str) -> object:
-    try:
-        if isinstance(png, Image.Image):
-            if CHUNK not in png.info:
-                png.load()  # text chunks may come after the pixels
-            return png.info.get(CHUNK)
-        size = png.seek(0, 2)
-        png.seek(0)
-        if size <= MAX_BYTES:
-            with Image.open(png, formats=["PNG"]) as image:
-                return _read_chunk(image, name)
-    except Exception as error:  # Pillow raises many kinds for a damaged or hostile file
-        raise ValueError(f"{name} is not a PNG image that can be read.") from error
-    raise ValueError(f"{name} has {size:,} bytes, more than the {MAX_BYTES:,} that are read.")
+def _read_chunk(png: Path | BinaryIO | Image.Image) -> str | None:
+    if not isinstance(png, Image.Image):
+        with Image.open(png, formats=["PNG"]) as image:
+            return _read_chunk(image)
+    if CHUNK not in png.info:
+        png.load()  # text chunks may come after the pixels
+    return png.info.get(CHUNK)

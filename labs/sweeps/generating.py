@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Pixels at once: 8 images of 128 x 128 on a CPU, 32 of 512 x 512 on a GPU. More gain nothing, and
 # a killed process loses a whole batch.
 PIXELS_ON_CPU, PIXELS_ON_GPU = 2**17, 2**23
+OUT_OF_MEMORY = "out of memory"
 ALIKE = 3  # so many images that fail in the same way show that the fault is not theirs
 
 Failures = dict[str, str]  # why an image could not be generated, by the name of its file
@@ -88,36 +89,28 @@ def _generate_batch(
     pipeline: Any, batch: Sequence[Settings], folder: Path, limits: Limits
 ) -> Failures:
     """Generate and save a batch; halve one that fails, down to the images that cannot be made."""
-    start, middle = time.perf_counter(), len(batch) // 2
-    if len(batch) > limits[size_of(batch[0])]:  # an earlier part ran out of memory
-        return _generate_halves(pipeline, batch, folder, limits)
-    try:
-        images = generate(pipeline, batch)
-    except Exception as error:  # whatever the model or the device raises
-        out_of_memory, problem = is_out_of_memory(error), str(error) or repr(error)
-    else:
-        seconds = (time.perf_counter() - start) / len(batch)
-        for image, settings in zip(images, batch, strict=True):
-            save_image(image, folder / name_of(settings), settings, seconds=seconds)
-        return {}
-    free_memory()
-    if out_of_memory:
-        problem, limits[size_of(batch[0])] = "out of memory", max(1, middle)
-    if middle:
-        return _generate_halves(pipeline, batch, folder, limits)
-    return {name_of(batch[0]): problem}
-
-
-def _generate_halves(
-    pipeline: Any, batch: Sequence[Settings], folder: Path, limits: Limits
-) -> Failures:
-    middle = len(batch) // 2
+    start, size, middle = time.perf_counter(), size_of(batch[0]), len(batch) // 2
+    if len(batch) <= limits[size]:  # an earlier part may have run out of memory
+        try:
+            images = generate(pipeline, batch)
+        except Exception as error:  # whatever the model or the device raises
+            problem = OUT_OF_MEMORY if is_out_of_memory(error) else str(error) or repr(error)
+        else:
+            seconds = (time.perf_counter() - start) / len(batch)
+            for image, settings in zip(images, batch, strict=True):
+                save_image(image, folder / name_of(settings), settings, seconds=seconds)
+            return {}
+        free_memory()
+        if problem == OUT_OF_MEMORY:
+            limits[size] = max(1, middle)
+        if not middle:
+            return {name_of(batch[0]): problem}
     first = _generate_batch(pipeline, batch[:middle], folder, limits)
     return first | _generate_batch(pipeline, batch[middle:], folder, limits)
 
 
 def _raise_if_alike(failures: Failures) -> None:
-    problems = Counter(problem for problem in failures.values() if problem != "out of memory")
+    problems = Counter(problem for problem in failures.values() if problem != OUT_OF_MEMORY)
     for problem, count in problems.most_common(1):
         if count >= ALIKE:
             raise RuntimeError(

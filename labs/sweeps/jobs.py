@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -30,7 +31,8 @@ FIELDS = (
     "prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "scheduler",
     "height", "width", "lora", "lora_strength",
 )  # fmt: skip
-WHOLE = {"seed", "num_inference_steps", "height", "width"}
+WHOLE = ("seed", "num_inference_steps", "height", "width")
+NUMBERS = (*WHOLE, "guidance_scale", "lora_strength")
 
 
 def read_jobs(jobs: str | Path | Mapping[str, Any] | Iterable[Job] | pandas.DataFrame) -> list[Job]:
@@ -38,7 +40,8 @@ def read_jobs(jobs: str | Path | Mapping[str, Any] | Iterable[Job] | pandas.Data
 
     Args:
         jobs: rows in a list or a table; or values by name, of which all combinations are made; or
-            a .csv or .json file with one of these. What a row leaves out has its default.
+            a .csv or .json file with one of these. What a row leaves out, or has as None or NaN,
+            has its default.
 
     Raises:
         ValueError: there is no job, or the file cannot be read.
@@ -53,8 +56,8 @@ def read_jobs(jobs: str | Path | Mapping[str, Any] | Iterable[Job] | pandas.Data
     if isinstance(jobs, Mapping):
         values = [list(each) if _is_several(each) else [each] for each in jobs.values()]
         rows = [dict(zip(jobs, row, strict=True)) for row in product(*values)] if jobs else []
-    elif hasattr(jobs, "to_dict"):  # a DataFrame, in which a gap turns whole numbers into floats
-        rows = [_without_gaps(row) for row in jobs.to_dict("records")]
+    elif hasattr(jobs, "to_dict"):  # a DataFrame
+        rows = jobs.to_dict("records")
     else:
         rows = list(jobs) if _is_several(jobs) else []
     if not rows or not all(isinstance(row, Mapping) for row in rows):
@@ -62,7 +65,7 @@ def read_jobs(jobs: str | Path | Mapping[str, Any] | Iterable[Job] | pandas.Data
             "There is no job in that: give rows such as {'prompt': 'a knight', 'seed': 7}, or "
             "values to combine, such as {'prompt': ['a knight', 'a queen'], 'seed': range(4)}."
         )
-    return rows
+    return [_without_gaps(row) for row in rows]
 
 
 def describe_jobs(
@@ -82,7 +85,7 @@ def describe_jobs(
 
     wanted, refused = {}, []
     for job in jobs:
-        given = {name: value for name, value in job.items() if value is not None}
+        given = dict(job)
         try:
             if unknown := sorted({str(name) for name in given} - set(FIELDS)):
                 raise ValueError(f"A job cannot set {unknown[0]!r}, only {', '.join(FIELDS)}.")
@@ -131,37 +134,39 @@ def _is_several(value: object) -> bool:
 def _read_file(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}: give a .csv or .json with jobs.")
-    if path.suffix.lower() == ".csv":
-        return [{name: _number(name, cell) for name, cell in row.items()} for row in read_csv(path)]
-    if path.suffix.lower() != ".json":
+    if (kind := path.suffix.lower()) not in (".csv", ".json"):
         raise ValueError(f"{path.name} is neither .csv nor .json: save the jobs as one of these.")
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        if kind == ".json":
+            return json.loads(text)
+        return [
+            {name: _number(cell) if name in NUMBERS else cell for name, cell in row.items()}
+            for row in read_csv(text)
+        ]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is not UTF-8: save it as UTF-8.") from error
+        raise ValueError(f"{path.name} is not UTF-8: save it as UTF-8 (CSV UTF-8).") from error
     except ValueError as error:
-        raise ValueError(f"{path.name} is not JSON: {error}.") from error
+        raise ValueError(f"{path.name} cannot be read: {error}") from error
 
 
-def _number(name: str, cell: str) -> Any:
-    """Turn the cell of a column of numbers into a number; one that is none is refused later."""
-    try:
-        if name in WHOLE:
-            return _whole(float(cell)) if "." in cell else int(cell)
-        return float(cell) if name in ("guidance_scale", "lora_strength") else cell
-    except ValueError:
-        return cell
+def _number(cell: str) -> int | float | str:
+    """Turn a cell into a number; one that is none is refused later."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(cell)
+    return cell
 
 
 def _without_gaps(row: Job) -> Job:
-    return {
-        name: _whole(value) if name in WHOLE else value
-        for name, value in row.items()
-        if value is not None and str(value) != "<NA>" and value == value  # NaN is not itself
-    }
-
-
-def _whole(value: Any) -> Any:
-    """Turn a float into the whole number that it holds, unless digits of it were lost before."""
-    exact = isinstance(value, float) and math.isfinite(value) and abs(value) < 2**53
-    return int(value) if exact and value == int(value) else value
+    """Leave out gaps, and turn back the floats that a table with gaps makes of whole numbers."""
+    cleaned = {}
+    for name, value in row.items():
+        if isinstance(value, float):
+            if math.isnan(value):
+                continue
+            if name in WHOLE and value.is_integer() and abs(value) < 2**53:  # no digit was lost
+                value = int(value)
+        if value is not None and type(value).__name__ != "NAType":
+            cleaned[name] = value
+    return cleaned

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 
-def use_lora(pipeline: DiffusionPipeline, lora: str | None, strength: float = 1.0) -> None:
+def use_lora(pipeline: DiffusionPipeline, lora: str | None, strength: float) -> None:
     """Let a pipeline generate with these LoRA weights alone, or with none.
 
     Args:
@@ -37,10 +37,14 @@ def use_lora(pipeline: DiffusionPipeline, lora: str | None, strength: float = 1.
     files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
     if len(files) > 1:
         raise ValueError(f"{lora} has {len(files)} safetensors files: give the path of one.")
-    file, name = files[0], adapter_name(files[0])
-    if name not in _loaded(pipeline):
-        _load(pipeline, file, name)
-    switch_lora(pipeline, {name: strength})
+    file, name = files[0], _adapter_name(files[0])
+    try:
+        with warnings.catch_warnings(action="ignore"):  # PEFT warns of a second adapter
+            if name not in _loaded(pipeline):
+                pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=name)
+            switch_lora(pipeline, {name: strength})
+    except Exception as error:  # Diffusers and PEFT raise many kinds, some with hundreds of lines
+        raise ValueError(f"{file.name} does not hold LoRA weights for this model.") from error
 
 
 def switch_lora(pipeline: Any, strengths: Mapping[str, float]) -> None:
@@ -53,21 +57,11 @@ def switch_lora(pipeline: Any, strengths: Mapping[str, float]) -> None:
 
 
 @lru_cache(maxsize=64)
-def adapter_name(file: Path) -> str:
+def _adapter_name(file: Path) -> str:
     """Name LoRA weights after their file or folder and its content, wherever it lies."""
     stem = file.parent.name if file.stem == "pytorch_lora_weights" else file.stem
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     return f"{re.sub(r'[^A-Za-z0-9]+', '-', stem)}-{digest}"
-
-
-def _load(pipeline: Any, file: Path, name: str) -> None:
-    try:
-        with warnings.catch_warnings(action="ignore"):  # PEFT warns of a second adapter
-            pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=name)
-    except Exception as error:  # Diffusers and PEFT raise many kinds, some with hundreds of lines
-        raise ValueError(f"{file.name} does not hold LoRA weights for this model.") from error
-    if name not in _loaded(pipeline):
-        raise ValueError(f"{file.name} does not hold LoRA weights for this model.")
 
 
 def _loaded(pipeline: Any) -> set[str]:

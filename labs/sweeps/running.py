@@ -6,8 +6,8 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,13 +68,6 @@ def sweep(
         RuntimeError: three images failed in the same way.
 
     Source: accelerate, "Distributed inference"; diffusers issues 2977, 4920 and 10640.
-
-    Example:
-        >>> folder = tempfile.mkdtemp()
-        >>> jobs = {"prompt": "a knight", "seed": [0, 1], "num_inference_steps": 2}
-        >>> sweep(jobs, folder, device="cpu")["seed"].to_list()
-        2 images generated in ...
-        [0, 1]
     """
     start = time.monotonic()
     _check_arguments(model, batch_size)
@@ -86,17 +79,27 @@ def sweep(
     if process == 0:
         _remove_incomplete(wanted, folder)
     before = _count(wanted, folder)
-    with _one_sentence_if_interrupted(wanted, folder), _threads(pipeline), _kept(folder):
-        failures = _generate(pipeline, wanted, folder, process, processes, batch_size)
-    if process > 0:
-        return None
+    try:
+        with cpu_threads(torch.get_num_threads()):  # which restores their number
+            torch.set_num_threads(max(1, set_threads_for(pipeline) // _processes_here()))
+            failures = _generate(pipeline, wanted, folder, process, processes, batch_size)
+        if process > 0:
+            return None
+        table = _tabulate(wanted, refused, failures, folder)
+        write_csv(folder / "table.csv", table)
+    except KeyboardInterrupt:
+        there = _count(wanted, folder)
+        print(f"{there:,} of {len(wanted):,} images are there: run the same again for the rest.")
+        raise
+    except OSError as error:
+        raise OSError(
+            f"{error} The images in {folder} are kept: make room there, or make it writable, and "
+            "run the same again."
+        ) from error
     for problem, count in Counter(job["problem"] for job in refused).items():
         print(f"{count:,} {'job is' if count == 1 else 'jobs are'} refused: {problem}")
     for name, problem in failures.items():
         print(f"{name} cannot be generated: {problem}")
-    table = _tabulate(wanted, refused, failures, folder)
-    with _kept(folder):
-        write_csv(folder / "table.csv", COLUMNS, table.astype(object).fillna("").to_dict("records"))
     generated, seconds = _count(wanted, folder) - before, time.monotonic() - start
     images = "1 image" if generated == 1 else f"{generated:,} images"
     by = "1 process" if processes == 1 else f"{processes} processes"
@@ -133,14 +136,6 @@ def _device(device: str | torch.device) -> torch.device:
     return torch.device("cuda", _variable("LOCAL_RANK", 0) % torch.cuda.device_count())
 
 
-@contextmanager
-def _threads(pipeline: DiffusionPipeline) -> Iterator[None]:
-    """Share the CPU's cores among the processes of this machine, and restore the threads after."""
-    with cpu_threads(torch.get_num_threads()):
-        torch.set_num_threads(max(1, set_threads_for(pipeline) // _processes_here()))
-        yield
-
-
 def _make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,25 +145,13 @@ def _make_folder(folder: Path) -> Path:
         raise OSError(f"{folder} cannot be written to ({error.strerror or error}).") from error
 
 
-@contextmanager
-def _kept(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"{error} The images in {folder} are kept: make room there, or make it writable, and "
-            "run the same again."
-        ) from error
-
-
-def _remove_incomplete(wanted: Iterable[str], folder: Path) -> None:
+def _remove_incomplete(wanted: Collection[str], folder: Path) -> None:
     """Remove this sweep's damaged images, and what dead processes left half-written."""
-    names = set(wanted)
     for path in folder.glob("*.png"):
-        if path.name in names and not is_complete(path):
+        if path.name in wanted and not is_complete(path):
             path.unlink(missing_ok=True)
     for part in folder.glob(".*.png.*.part"):
-        if part.name[1:].rsplit(".", 2)[0] in names:
+        if part.name[1:].rsplit(".", 2)[0] in wanted:
             with suppress(FileNotFoundError):  # another process has just renamed it
                 if part.stat().st_mtime < time.time() - OLD:
                     part.unlink()
@@ -191,32 +174,18 @@ def _generate(
     shares = [ordered[start::processes] for start in range(processes)]
     device = pipeline._execution_device.type
     limits = {size: batch_size or limit_for(size, device) for size in map(size_of, ordered)}
-    with _progress(wanted, folder, quiet=process > 0) as show:
+    quiet, there = process > 0 or bool(os.environ.get("CI")), _count(wanted, folder)
+    with tqdm(desc="images", initial=there, total=len(wanted), smoothing=0, disable=quiet) as bar:
+
+        def show() -> None:
+            if not quiet:
+                bar.update(_count(wanted, folder) - bar.n)  # what other processes saved, too
+
         failures = generate_share(pipeline, shares[process], folder, limits, on_saved=show)
         for other in range(process + 1, process + processes):
             rest = shares[other % processes][::-1]
             failures |= generate_share(pipeline, rest, folder, limits, first_batch=1, on_saved=show)
     return failures
-
-
-@contextmanager
-def _progress(
-    wanted: Mapping[str, Settings], folder: Path, quiet: bool
-) -> Iterator[Callable[[], None]]:
-    """Show how many images of all processes are there; what is yielded counts them."""
-    there, quiet = _count(wanted, folder), quiet or bool(os.environ.get("CI"))
-    with tqdm(desc="images", initial=there, total=len(wanted), smoothing=0, disable=quiet) as bar:
-        yield lambda: None if quiet else bar.update(_count(wanted, folder) - bar.n)
-
-
-@contextmanager
-def _one_sentence_if_interrupted(wanted: Mapping[str, Settings], folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        there = _count(wanted, folder)
-        print(f"{there:,} of {len(wanted):,} images are there: run the same again for the rest.")
-        raise
 
 
 def _tabulate(
@@ -230,13 +199,8 @@ def _tabulate(
         row["lora"], row["lora_strength"] = next(iter(settings.loras.items()), (None, None))
         row["problem"] = failures.get(name, "not generated yet")
         if (folder / name).exists():
-            row |= {"seconds": _seconds(folder / name), "problem": ""}
+            with Image.open(folder / name, formats=["PNG"]) as image:
+                row |= {"seconds": image.info.get("seconds"), "problem": ""}
         rows.append(row)
     table = pandas.DataFrame([*rows, *refused], dtype=object).reindex(columns=COLUMNS)
     return table.astype({"seconds": float})  # the other numbers stay whole beside empty cells
-
-
-def _seconds(path: Path) -> float | None:
-    with Image.open(path, formats=["PNG"]) as image:
-        text = image.info.get("seconds")
-    return float(text) if text else None
