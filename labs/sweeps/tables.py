@@ -41,7 +41,7 @@ def read_csv(text: str) -> list[dict[str, str]]:
             if cells := {name: _unquote(cell) for name, cell in row.items() if cell}:
                 rows.append(cells)
     except csv.Error as error:
-        raise ValueError(f"line {lines.line_num}: {error}.") from error
+        raise ValueError(f"line {lines.reader.line_num}: {error}.") from error
     return rows
 
 

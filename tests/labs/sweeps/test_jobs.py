@@ -22,27 +22,20 @@ ROWS = [
 LARGE = 1152921504606846977  # a seed that no float holds
 
 
-@pytest.fixture(params=["list", "generator", "table", "csv", "CSV", "json"])
-def jobs(request, tmp_path):
-    table, path = pandas.DataFrame(ROWS), tmp_path / f"jobs.{request.param}"
-    if request.param.lower() == "csv":
-        table.to_csv(path, index=False)
-    elif request.param == "json":
-        path.write_text(json.dumps(ROWS), encoding="utf-8-sig")
-    forms = {"list": ROWS, "generator": (row for row in ROWS), "table": table}
-    return forms.get(request.param, path)
-
-
-def read(tmp_path, text, encoding="utf-8"):
+def read(tmp_path, text):
     path = tmp_path / "jobs.csv"
-    path.write_bytes(text.encode(encoding))
+    path.write_bytes(text.encode())
     return read_jobs(path)
 
 
-def test_rows_are_the_same_in_every_form(jobs, pipeline):
-    wanted, refused = describe_jobs(read_jobs(jobs), pipeline)
+def test_rows_are_the_same_in_every_form(tmp_path, pipeline):
+    table = pandas.DataFrame(ROWS)
+    table.to_csv(tmp_path / "jobs.CSV", index=False)
+    (tmp_path / "jobs.json").write_text(json.dumps(ROWS), encoding="utf-8-sig")
+    for jobs in ((row for row in ROWS), table, tmp_path / "jobs.CSV", str(tmp_path / "jobs.json")):
+        assert read_jobs(jobs) == ROWS
+    wanted, refused = describe_jobs(ROWS, pipeline)
     assert not refused
-    assert list(wanted) == list(describe_jobs(ROWS, pipeline)[0])
     knight, na, twelve = wanted.values()
     assert (knight.seed, knight.guidance_scale, knight.negative_prompt) == (7, 3, "")
     assert (na.prompt, na.scheduler, na.seed) == ("NA", "DDIMScheduler", 0)
@@ -59,11 +52,13 @@ def test_all_combinations_of_values_are_made():
 
 def test_a_value_alone_may_be_missing_or_a_number_of_numpy(pipeline):
     jobs = {"prompt": "a", "negative_prompt": None, "seed": np.int64(3), "height": np.array(64)}
+    jobs |= {"width": float("nan"), "num_inference_steps": 5.0}
     (settings,) = describe_jobs(read_jobs(jobs), pipeline)[0].values()
     assert (settings.seed, settings.height, settings.negative_prompt) == (3, 64, "")
+    assert (settings.width, settings.num_inference_steps) == (128, 5)
 
 
-@pytest.mark.parametrize("jobs", [None, 3, [], {}, {"prompt": []}, ["a"], pandas.DataFrame()])
+@pytest.mark.parametrize("jobs", [None, [], {}, {"prompt": []}, ["a"], pandas.DataFrame()])
 def test_what_holds_no_job_is_refused(jobs):
     with pytest.raises(ValueError, match="There is no job in that: give rows"):
         read_jobs(jobs)
@@ -72,9 +67,8 @@ def test_what_holds_no_job_is_refused(jobs):
 @pytest.mark.parametrize(
     ("name", "content", "error"),
     [
-        ("jobs.json", b"[{", "jobs.json is not JSON"),
-        ("jobs.json", '["ü"]'.encode("cp1252"), "jobs.json is not UTF-8: save it as UTF-8"),
-        ("jobs.csv", "prompt\na".encode("utf-16"), "jobs.csv is not UTF-8: save it as CSV UTF-8"),
+        ("jobs.json", b"[{", "jobs.json cannot be read: Expecting property name"),
+        ("jobs.csv", "prompt\na".encode("utf-16"), "jobs.csv is not UTF-8: save it as UTF-8"),
         ("jobs.csv", b"", "needs a first line with the names"),
         ("jobs.csv", b"prompt,prompt\na,b", "needs a first line with the names"),
         ("jobs.csv", b'prompt\n"a\n', "line 2: unexpected end of data"),
@@ -87,13 +81,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, error):
         read_jobs(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "prompt,seed,num_inference_steps\na knight, red on blue,5,2\na queen,6,2\n",
-        "prompt\na knight, red on blue\na queen, green on pink\n",
-    ],
-)
+@pytest.mark.parametrize("text", ["prompt,seed\na knight, red,5\n", "prompt\na knight, red\n"])
 def test_a_comma_that_is_not_quoted_is_an_error_that_names_its_line(tmp_path, text):
     with pytest.raises(ValueError, match="line 2: there are .* Put a prompt with a comma in"):
         read(tmp_path, text)
@@ -118,41 +106,27 @@ def test_a_large_seed_is_read_exactly_beside_an_empty_cell(tmp_path, pipeline):
     assert [settings.seed for settings in wanted.values()] == [0]
 
 
-def test_one_cell_that_is_no_number_refuses_its_row_alone(tmp_path, pipeline):
-    wanted, (refused,) = describe_jobs(read(tmp_path, "prompt,seed\na,0\nb,one\n"), pipeline)
-    assert len(wanted) == 1 and "seed should be a whole number" in refused["problem"]
-
-
-@pytest.mark.parametrize(
-    "text", ["=1+1", "+1", "-1", "@a", "\ta", "'=1", "''@", "'a", "a=", 'a,"b']
-)
+@pytest.mark.parametrize("text", ["=1+1", "-1", "\ta", "'=1", "''@", "'a", "a=", 'a,"b'])
 def test_a_cell_is_no_formula_and_reads_back_the_same(tmp_path, text):
     path = tmp_path / "table.csv"
-    write_csv(path, ["prompt", "seed"], [{"prompt": text, "seed": -1}])
-    assert read_csv(path) == [{"prompt": text, "seed": "-1"}]
-    cell = path.read_text(encoding="utf-8").splitlines()[1].strip('"')
-    assert cell[0] not in "=+-@\t"
+    write_csv(path, pandas.DataFrame([{"prompt": text, "seed": -1}]))
+    content = path.read_text(encoding="utf-8")
+    assert read_csv(content) == [{"prompt": text, "seed": "-1"}]
+    assert content.splitlines()[1].strip('"')[0] not in "=+-@\t"
 
 
 @pytest.mark.parametrize(
     ("job", "problem"),
     [
-        ({"prompt": "a", "seed": -1}, "seed should be"),
-        ({"prompt": "a", "seed": 1.5}, "seed should be"),
-        ({"prompt": "a", "num_inference_steps": 4.0}, "num_inference_steps should be"),
+        ({"prompt": "a", "seed": "one"}, "seed should be a whole number"),
         ({"prompt": 3}, "prompt should be text"),
-        ({"prompt": float("nan")}, "prompt should be text"),
-        ({"prompt": None}, "needs a prompt"),
         ({"seed": 1}, "needs a prompt"),
         ({"prompt": "a", "step": 5}, "cannot set 'step'"),
         ({"prompt": "a", 5: 5}, "cannot set '5'"),
-        ({"prompt": "a", "model": "another"}, "cannot set 'model'"),
         ({"prompt": "a", "scheduler": "DDIM"}, "'DDIM' is not a scheduler"),
         ({"prompt": "a", "scheduler": ["DDIM"]}, "is not a scheduler"),
-        ({"prompt": "a", "height": 100}, "height should be a multiple of 8"),
         ({"prompt": "a", "lora": "missing"}, "missing"),
         ({"prompt": "a", "lora": "tiny-portraits-vae-ft"}, "does not hold LoRA weights for this"),
-        ({"prompt": "a", "lora": "tiny-portraits"}, "There are no weights in"),
         ({"prompt": "a", "lora": "tiny-portraits-lcm", "lora_strength": "x"}, "should be a number"),
     ],
 )
@@ -192,11 +166,6 @@ def test_lora_weights_are_told_apart_by_name_content_and_strength(tmp_path):
     assert [*moved] == [[*wanted][3]]
 
 
-def test_equal_jobs_are_one_image(pipeline):
-    same = [{"prompt": "a"}, {"prompt": "a", "seed": np.int64(0), "guidance_scale": 7.5}]
-    assert len(describe_jobs(same, pipeline)[0]) == 1
-
-
 def test_names_differ_with_every_setting():
     settings = {"negative_prompt": "b", "seed": 1, "num_inference_steps": 5, "guidance_scale": 2}
     settings |= {"scheduler": "DDIMScheduler", "model": "mine", "weights": 12 * "a", "height": 64}
@@ -204,6 +173,7 @@ def test_names_differ_with_every_setting():
     names = [name_of(Settings("a", **{name: value})) for name, value in settings.items()]
     assert len({name_of(Settings("a")), *names}) == 1 + len(settings)
     assert name_of(Settings("a", guidance_scale=7)) == name_of(Settings("a", guidance_scale=7.0))
+    assert name_of(Settings("a", seed=np.int64(0))) == name_of(Settings("a"))
 
 
 @pytest.mark.parametrize("prompt", ["", "Ü/..\\?", 1000 * "long ", "con"])
