@@ -3,10 +3,8 @@
 import io
 import json
 import os
-import re
 import struct
 import zlib
-from pathlib import Path
 
 import diffusers
 import numpy as np
@@ -57,13 +55,14 @@ def changed(**changes):
 # There and back
 
 
-@pytest.mark.parametrize("settings", [FULL, Settings("a knight"), Settings(""), Settings("\0 ]]")])
+@pytest.mark.parametrize("settings", [FULL, Settings(""), Settings("\0 ]]")])
 def test_settings_come_back_as_they_were_and_pixels_are_left_alone(settings, tmp_path):
     path = tmp_path / "knight.png"
     save_image(image(), path, settings)
-    for file in (path, str(path), io.BytesIO(path.read_bytes())):
-        assert read_settings(file) == settings.replace(height=64, width=64)
-    assert Image.open(path).tobytes() == image().tobytes()
+    opened = Image.open(path)
+    for png in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), opened):
+        assert read_settings(png) == settings.replace(height=64, width=64)
+    assert opened.tobytes() == image().tobytes()
 
 
 def test_a_name_that_is_not_a_pngs_is_refused(tmp_path):
@@ -72,37 +71,21 @@ def test_a_name_that_is_not_a_pngs_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_settings_lie_in_two_text_chunks(tmp_path):
-    path = tmp_path / "knight.png"
-    save_image(image(), path, FULL)
-    text = Image.open(path).text
+def test_the_settings_lie_in_two_text_chunks():
+    png = io.BytesIO()
+    save_image(image(), png, FULL)
+    text = Image.open(png).text
     assert set(text) == {"parameters", CHUNK}
     assert json.loads(text[CHUNK]) == FULL.model_dump()
 
 
-def read_as_automatic1111(text):
-    """What AUTOMATIC1111's `parse_generation_parameters` makes of the text, in its main lines."""
-    *lines, last = text.strip().split("\n")
-    prompt, negative, done = [], [], False
-    for line in lines:
-        if line.startswith("Negative prompt: "):
-            done, line = True, line.removeprefix("Negative prompt: ")
-        (negative if done else prompt).append(line)
-    found = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', last)
-    return "\n".join(prompt), "\n".join(negative), dict(found)
-
-
-def test_other_programs_read_what_made_the_picture():
-    prompt, negative, values = read_as_automatic1111(to_parameters(FULL, (512, 768)))
-    assert (prompt, negative) == (f"{FULL.prompt} <lora:style:0.8>", "smiling")
-    assert values == {
-        "Steps": "25",
-        "Sampler": "DPM++ 2M",
-        "CFG scale": "7.5",
-        "Seed": str(2**64 - 1),
-        "Size": "512x768",
-        "Model": FULL.model,
-    }
+def test_other_programs_read_what_made_the_image():
+    assert to_parameters(FULL, (512, 768)) == (
+        f"{FULL.prompt} <lora:style:0.8>\n"
+        "Negative prompt: smiling\n"
+        f"Steps: 25, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: {2**64 - 1}, Size: 512x768, "
+        f"Model: {FULL.model}"
+    )
 
 
 def test_schedulers_named_otherwise_elsewhere_are_schedulers():
@@ -117,25 +100,17 @@ def test_a_missing_file():
         read_settings("missing.png")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\nx" * 9]
-)
+@pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n"])
 def test_what_is_no_png(content):
     with pytest.raises(ValueError, match="This file is not a PNG image that can be read"):
         read_settings(io.BytesIO(content))
 
 
-def test_a_picture_of_another_kind():
-    file = io.BytesIO()
-    image().save(file, format="JPEG")
-    with pytest.raises(ValueError, match="not a PNG image"):
-        read_settings(file)
-
-
-@pytest.mark.parametrize("chunks", [{}, {"parameters": "a knight\nSteps: 20"}])
-def test_a_png_without_our_settings(chunks):
-    with pytest.raises(ValueError, match="This file holds no settings: only images saved by"):
-        read_settings(png_with(chunks))
+def test_a_png_without_our_settings_is_named_without_its_folder(tmp_path):
+    (tmp_path / "plain.png").write_bytes(png_with({"parameters": "a knight"}).getvalue())
+    for png, name in ((tmp_path / "plain.png", r"plain\.png"), (image(), "This file")):
+        with pytest.raises(ValueError, match=f"^{name} holds no settings: only images saved by"):
+            read_settings(png)
 
 
 def test_a_png_cut_short_anywhere_gives_a_sentence_or_the_settings(tmp_path):
@@ -158,34 +133,25 @@ def test_a_png_cut_short_anywhere_gives_a_sentence_or_the_settings(tmp_path):
         ("[" * 50_000, "cannot be used"),
         ('{"seed": ' + "9" * 9_000 + "}", "cannot be used"),
         ("[1, 2]", "they name no prompt"),
-        ("null", "they name no prompt"),
         ("{}", "they name no prompt"),
+        (json.dumps("x" * 600_000), "they have 600,002 characters, more than 500,000"),
         (changed(prompt="half a character: \ud800"), "prompt should be text"),
-        (changed(prompt=None), "prompt should be text"),
         (changed(prompt="x" * 10_001), "prompt should be text of at most 10,000"),
-        (changed(negative_prompt=["smiling"]), "negative_prompt should be text"),
         (changed(seed="7"), "seed should be a whole number from 0 to"),
         (changed(seed=True), "seed should be a whole number"),
-        (changed(seed=1.5), "seed should be a whole number"),
         (changed(seed=2**64), "seed should be a whole number"),
         (changed(num_inference_steps=10**9), "num_inference_steps should be a whole number from 1"),
-        (changed(num_inference_steps=0), "num_inference_steps should be"),
         (changed(guidance_scale=float("nan")), "guidance_scale should be a number from 0 to 100"),
-        (changed(guidance_scale=float("inf")), "guidance_scale should be"),
         (changed(guidance_scale=10**400), "guidance_scale should be"),
         (changed(scheduler="os.system"), "scheduler should be the name of a scheduler's class"),
         (changed(height=12), "height should be a multiple of 8"),
         (changed(model="../../etc"), "model should be a name .* never a path"),
-        (changed(model="/etc/passwd"), "model should be a name"),
         (changed(model=r"C:\models"), "model should be a name"),
-        (changed(model="a/b/c"), "model should be a name"),
-        (changed(model="a/.."), "model should be a name"),
         (changed(model="tiny-portraits\n"), "model should be a name"),
         (changed(revision="main; rm -rf /"), "revision should be a commit's name"),
-        (changed(dtype="float8"), "dtype should be float32"),
         (changed(loras={"style": "1"}), "loras should be a number for each name"),
     ],
-    ids=range(30),
+    ids=range(21),
 )
 def test_broken_or_hostile_settings_give_one_sentence(text, message):
     with pytest.raises(ValueError, match=message) as caught:
@@ -198,46 +164,6 @@ def test_a_setting_that_is_not_ours_is_left_unread():
     assert read_settings(png_with({CHUNK: changed(__class__="os", run="rm -rf /")})) == FULL
 
 
-def test_a_huge_chunk_is_not_read():
-    with pytest.raises(ValueError, match="they have 600,002 characters, more than 500,000"):
-        read_settings(png_with({CHUNK: json.dumps("x" * 600_000)}))
-
-
-def test_a_chunk_that_unpacks_to_gigabytes_is_not_unpacked():
-    packed = zlib.compress(b"x" * 50_000_000, 9)
-    content = CHUNK.encode() + b"\0\0" + packed
-    chunk = struct.pack(">I", len(content)) + b"zTXt" + content
-    chunk += struct.pack(">I", zlib.crc32(b"zTXt" + content))
-    png = png_with({}).getvalue()
-    start = png.index(b"IDAT") - 4
-    with pytest.raises(ValueError, match="not a PNG image that can be read"):
-        read_settings(io.BytesIO(png[:start] + chunk + png[start:]))
-
-
-def test_a_picture_of_too_many_pixels_is_not_opened():
-    png = png_with({CHUNK: changed()}).getvalue()
-    header = b"IHDR" + struct.pack(">II", 100_000, 100_000) + png[24:29]
-    png = png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
-    with pytest.raises(ValueError, match="not a PNG image that can be read"):
-        read_settings(io.BytesIO(png))
-
-
-def test_a_file_too_large_is_not_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr("labs.images.settings.MAX_BYTES", 100)
-    path = tmp_path / "large.png"
-    save_image(image(), path, FULL)
-    with pytest.raises(ValueError, match=r"large\.png has [\d,]+ bytes, more than the 100"):
-        read_settings(path)
-
-
-def test_a_path_of_this_machine_is_not_told(tmp_path):
-    path = tmp_path / "plain.png"
-    path.write_bytes(png_with({}).getvalue())
-    with pytest.raises(ValueError) as caught:
-        read_settings(path)
-    assert str(Path(tmp_path)) not in str(caught.value)
-
-
 def test_a_setting_that_is_wrong_or_unknown_is_named_by_the_error():
     for changes, setting in (({"seed": -1}, "seed"), ({"stepps": 1}, "stepps")):
         with pytest.raises(SettingsError) as caught:
@@ -248,7 +174,7 @@ def test_a_setting_that_is_wrong_or_unknown_is_named_by_the_error():
 # Whatever is saved is read again
 
 
-@pytest.mark.parametrize("prompt", ["\u9f8d" * 10_000, "\U0001f409" * 10_000, '"\\\n' * 3_333])
+@pytest.mark.parametrize("prompt", ["\U0001f409" * 10_000, '"\\\n' * 3_333])
 def test_the_longest_prompts_come_back(prompt):
     png = io.BytesIO()
     save_image(image(), png, Settings(prompt, prompt))
@@ -262,35 +188,23 @@ def test_numbers_of_other_libraries_are_numbers(number):
     assert json.loads(settings.model_dump_json())["seed"] == 7
 
 
-def test_settings_are_read_from_bytes_and_from_an_open_picture(tmp_path):
-    path = tmp_path / "knight.png"
-    save_image(image(), path, FULL)
-    assert read_settings(path.read_bytes()) == FULL
-    with Image.open(path) as opened:
-        assert read_settings(opened) == FULL
-    with pytest.raises(ValueError, match="holds no settings"):
-        read_settings(image())
-
-
-def test_settings_behind_the_pixels_are_read(tmp_path):
-    png, texts = png_with({}).getvalue(), PngImagePlugin.PngInfo()
-    for key, text in (("other", "x" * 9), (CHUNK, changed())):
-        texts.add_text(key, text)
-    chunks = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data, *_ in texts.chunks
-    )
-    assert read_settings(png[:-12] + chunks + png[-12:]) == FULL
-    (tmp_path / "late.png").write_bytes(png[:-12] + chunks + png[-12:])
-    with Image.open(tmp_path / "late.png") as opened:
-        assert read_settings(opened) == FULL
+def page():
+    """What the page in web/ writes."""
+    settings = {"prompt": "a knight", "negative_prompt": "", "seed": 7, "num_inference_steps": 12}
+    settings |= {"guidance_scale": 7, "scheduler": "DDIMScheduler", "model": "tiny-portraits"}
+    return settings | {"dtype": "float32", "height": 128, "width": 128}
 
 
 def test_what_the_web_page_writes_is_read():
-    page = {"prompt": "a knight", "negative_prompt": "", "seed": 7, "num_inference_steps": 12}
-    page |= {"guidance_scale": 7, "scheduler": "DDIMScheduler", "model": "tiny-portraits"}
-    page |= {"dtype": "float32", "height": 128, "width": 128}
-    assert read_settings(png_with({CHUNK: json.dumps(page)})) == Settings(**page)
+    assert read_settings(png_with({CHUNK: json.dumps(page())})) == Settings(**page())
+
+
+def test_settings_behind_the_pixels_are_read():
+    png, chunk = png_with({}).getvalue(), b"tEXt" + f"{CHUNK}\0{json.dumps(page())}".encode()
+    length, checksum = len(chunk) - 4, zlib.crc32(chunk)
+    late = png[:-12] + struct.pack(">I", length) + chunk + struct.pack(">I", checksum) + png[-12:]
+    assert read_settings(late) == Settings(**page())
+    assert read_settings(Image.open(io.BytesIO(late))) == Settings(**page())
 
 
 def test_a_full_disk_leaves_the_image_that_was_there(tmp_path, monkeypatch):
@@ -306,12 +220,7 @@ def test_a_full_disk_leaves_the_image_that_was_there(tmp_path, monkeypatch):
     assert [each.name for each in tmp_path.iterdir()] == ["knight.png"]
 
 
-def test_an_image_in_a_missing_folder_gives_a_sentence(tmp_path):
-    with pytest.raises(OSError, match="could not be written"):
-        save_image(image(), tmp_path / "none" / "knight.png", FULL)
-
-
-def test_the_size_that_was_drawn_is_kept():
+def test_the_size_that_was_generated_is_kept():
     png = io.BytesIO()
     save_image(image().resize((192, 64)), png, Settings("a knight"))
     assert (read_settings(png).width, read_settings(png).height) == (192, 64)
