@@ -2,10 +2,12 @@
 
 import copy
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
     LatentConsistencyModelPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionPAGPipeline,
@@ -14,13 +16,7 @@ from diffusers import (
 from helpers import get_inputs, image_distance, load_pipeline
 from helpers import use_scheduler as use
 from labs.images import Settings
-from labs.images.generate import (
-    Stopped,
-    default_size,
-    generate,
-    notices,
-    unknown_words,
-)
+from labs.images.generate import Stopped, default_size, generate, notices, unknown_words
 
 
 def settings_of(prompt="a knight", **changes):
@@ -51,22 +47,14 @@ def test_a_side_given_alone_gets_the_models_default_beside_it(pipeline):
 
 
 def test_two_threads_generate_with_one_pipeline_and_do_not_disturb_each_other(pipeline):
-    several = [
-        settings_of(num_inference_steps=6),
-        settings_of(num_inference_steps=9, scheduler="DDIMScheduler"),
-    ]
-    alone = [generate(pipeline, [settings])[0].tobytes() for settings in several]
-    together = {}
+    several = [settings_of(num_inference_steps=6), settings_of(scheduler="DDIMScheduler")]
 
-    def work(number):
-        together[number] = generate(pipeline, [several[number]])[0].tobytes()
+    def pixels(settings):
+        return generate(pipeline, [settings])[0].tobytes()
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [together[0], together[1]] == alone
+    alone = [pixels(settings) for settings in several]
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(pixels, several)) == alone
 
 
 def test_a_compiled_unet_generates(pipeline, monkeypatch):
@@ -100,7 +88,7 @@ def test_deepcache_on_the_pipeline_is_refused(pipeline):
 
 @pytest.mark.parametrize(
     ("scheduler", "asked", "taken"),
-    [("DDIMScheduler", 4, 4), ("PNDMScheduler", 4, 5), ("HeunDiscreteScheduler", 4, 7)],
+    [("DDIMScheduler", 4, 4), ("HeunDiscreteScheduler", 4, 7)],
 )
 def test_each_step_is_counted(pipeline, scheduler, asked, taken):
     seen = []
@@ -127,9 +115,7 @@ def test_a_pipeline_that_takes_no_callback_is_stopped_at_the_end_of_the_step(pip
     assert not pipeline.unet._forward_hooks
 
 
-@pytest.mark.parametrize(
-    "scheduler", ["DDIMScheduler", "DPMSolverMultistepScheduler", "HeunDiscreteScheduler"]
-)
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "HeunDiscreteScheduler"])
 def test_the_last_prediction_is_the_image(pipeline, scheduler):
     predicted = []
     settings = settings_of(scheduler=scheduler, num_inference_steps=20)
@@ -166,14 +152,6 @@ def test_perturbed_attention_guidance_is_predicted_and_several_images_are_not(pi
     assert shapes == 4 * [(1, 12, 16, 16)] + 4 * [None]  # PNDM takes four steps for three
 
 
-def test_nothing_is_hooked_to_the_unet_as_that_would_count_as_a_change(pipeline):
-    hooks = []
-    generate(
-        pipeline, [settings_of()], lambda *_: hooks.extend(pipeline.unet._forward_hooks) is None
-    )
-    assert hooks == []
-
-
 # Notices
 
 
@@ -189,27 +167,14 @@ def test_words_left_out_or_unknown_are_named_beside_their_prompt(pipeline):
     assert "read in pieces: Bicycle, bicycle." in found["negative_prompt"]
 
 
-@pytest.mark.parametrize(
-    ("prompt", "unknown"),
-    [
-        ("a Knight, dressed in BLUE -- 50mm (old:1.3)", []),
-        ("a café_bicycle", ["café", "bicycle"]),
-        ("騎士 knight", ["騎士"]),
-        ("", []),
-    ],
-)
-def test_words_that_the_tokenizer_lacks(pipeline, prompt, unknown):
-    assert unknown_words(prompt, pipeline) == unknown
+def test_words_that_the_tokenizer_lacks(pipeline):
+    assert unknown_words("a Knight, dressed in BLUE -- 50mm (old:1.3)", pipeline) == []
+    assert unknown_words("a café_bicycle 騎士", pipeline) == ["café", "bicycle", "騎士"]
 
 
 @pytest.mark.parametrize(
     ("name", "typed", "partly"),
-    [
-        ("easynegative", "EasyNegative", True),
-        ("easynegative", "easynegative", False),
-        ("<MyStyle>", "<MyStyle>", True),
-        ("<my-style>", "<my-style>", False),
-    ],
+    [("easynegative", "EasyNegative", True), ("<my-style>", "<my-style>", False)],
 )
 def test_textual_inversion_of_which_one_vector_is_read(name, typed, partly):
     own = load_pipeline("tiny-portraits", device="cpu")
@@ -234,8 +199,6 @@ def test_more_steps_than_the_model_knows_timesteps(pipeline):
 
 
 def test_flow_matching_knows_every_number_of_steps(pipeline):
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
     flow = copy.copy(pipeline)
     flow.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
     settings = settings_of(num_inference_steps=20, scheduler="FlowMatchEulerDiscreteScheduler")
