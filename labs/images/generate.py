@@ -108,10 +108,11 @@ def ignores_negative_prompt(pipeline: DiffusionPipeline) -> bool:
 
 def default_size(pipeline: DiffusionPipeline) -> int | None:
     """Return the pixels of a side that a pipeline generates by default; None if it is unknown."""
-    networks = (getattr(pipeline, name, None) for name in ("unet", "transformer"))
-    network = next((network for network in networks if network is not None), None)
-    side = getattr(getattr(network, "config", None), "sample_size", None)
-    return side * pipeline.vae_scale_factor if isinstance(side, int) else None
+    for name in ("unet", "transformer"):
+        side = getattr(getattr(getattr(pipeline, name, None), "config", None), "sample_size", None)
+        if isinstance(side, int):
+            return side * pipeline.vae_scale_factor
+    return None
 
 
 def notices(pipeline: DiffusionPipeline, settings: Settings) -> dict[str, str]:
@@ -124,14 +125,14 @@ def notices(pipeline: DiffusionPipeline, settings: Settings) -> dict[str, str]:
         ValueError: the scheduler does not fit the pipeline.
     """
     found = {
-        name: _notice_text(getattr(settings, name), pipeline)
-        for name in ("prompt", "negative_prompt")
+        "prompt": _notice_text(settings.prompt, pipeline),
+        "negative_prompt": _notice_text(settings.negative_prompt, pipeline),
+        "scheduler": _notice_steps(settings, pipeline),
     }
     if settings.negative_prompt and ignores_negative_prompt(pipeline):
         found["negative_prompt"] = f"{type(pipeline).__name__} ignores the negative prompt."
     elif settings.negative_prompt and settings.guidance_scale <= 1:
         found["guidance_scale"] = "The negative prompt has an effect only with guidance above 1."
-    found["scheduler"] = _notice_steps(settings, pipeline)
     return {name: sentence for name, sentence in found.items() if sentence}
 
 

@@ -166,9 +166,6 @@ def _changed_config(pipeline: Any) -> str:
     if not folder.is_dir():
         return ""
     usual, config = kind.from_config(kind.load_config(folder)).config, pipeline.scheduler.config
-    changed = [
-        f"{key}={config.get(key)!r}"[:80]
-        for key, value in usual.items()
-        if key[0] != "_" and config.get(key) != value
-    ]
+    names = [name for name in usual if name[0] != "_" and config.get(name) != usual[name]]
+    changed = [f"{name}={config.get(name)!r}"[:80] for name in names]
     return f"a changed scheduler ({', '.join(changed[:3])})" if changed else ""

@@ -66,8 +66,6 @@ class Settings(BaseModel):
             ValueError whose `setting` is the name.
 
     Example:
-        >>> Settings("a knight", seed=7).num_inference_steps
-        20
         >>> Settings("a knight", dtype="half")
         Traceback (most recent call last):
         labs...SettingsError: dtype should be float32, bfloat16 or float16, not 'half'.
@@ -146,12 +144,6 @@ def save_image(
     Raises:
         ValueError: the name does not end in .png.
         OSError: the file cannot be written. An image that was there before is as it was.
-
-    Example:
-        >>> png = io.BytesIO()
-        >>> save_image(Image.new("RGB", (64, 64)), png, Settings("a knight", seed=7))
-        >>> read_settings(png).seed
-        7
     """
     if isinstance(path, str | Path):
         path = Path(path).expanduser()
@@ -199,27 +191,19 @@ def to_parameters(settings: Settings, size: tuple[int, int]) -> str:
     Args:
         size: the image's width and height, in pixels.
 
-    Source: AUTOMATIC1111/stable-diffusion-webui, `create_infotext` and `infotext_utils.quote`.
-
-    Example:
-        >>> print(to_parameters(Settings("a knight", "smiling", seed=7), (128, 128)))
-        a knight
-        Negative prompt: smiling
-        Steps: 20, Sampler: PLMS, CFG scale: 7.5, Seed: 7, Size: 128x128, Model: tiny-portraits
+    Source: AUTOMATIC1111/stable-diffusion-webui, `create_infotext`.
     """
-    values = {
-        "Steps": settings.num_inference_steps,
-        "Sampler": SAMPLERS.get(settings.scheduler, settings.scheduler),
-        "CFG scale": f"{settings.guidance_scale:.10g}",
-        "Seed": settings.seed,
-        "Size": f"{size[0]}x{size[1]}",
-        "Model": settings.model,
-    }
     loras = [f"<lora:{name}:{strength:g}>" for name, strength in settings.loras.items()]
     lines = [" ".join([settings.prompt, *loras])]
     if settings.negative_prompt:
         lines.append(f"Negative prompt: {settings.negative_prompt}")
-    return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in values.items())])
+    sampler = SAMPLERS.get(settings.scheduler, settings.scheduler)
+    lines.append(
+        f"Steps: {settings.num_inference_steps}, Sampler: {sampler}, "
+        f"CFG scale: {settings.guidance_scale:.10g}, Seed: {settings.seed}, "
+        f"Size: {size[0]}x{size[1]}, Model: {settings.model}"
+    )
+    return "\n".join(lines)
 
 
 def read_settings(png: str | Path | bytes | BinaryIO | Image.Image) -> Settings:

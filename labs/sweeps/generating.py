@@ -64,7 +64,11 @@ def generate_share(
             most *= 2
             failures |= _generate_batch(pipeline, batch, folder, limits)
             on_saved()
-            _raise_if_alike(failures)
+            for problem, count in Counter(failures.values()).items():
+                if count >= ALIKE and problem != OUT_OF_MEMORY:
+                    raise RuntimeError(
+                        f"{count} images failed in the same way, so the sweep stopped: {problem}"
+                    )
     return failures
 
 
@@ -107,12 +111,3 @@ def _generate_batch(
             return {name_of(batch[0]): problem}
     first = _generate_batch(pipeline, batch[:middle], folder, limits)
     return first | _generate_batch(pipeline, batch[middle:], folder, limits)
-
-
-def _raise_if_alike(failures: Failures) -> None:
-    problems = Counter(problem for problem in failures.values() if problem != OUT_OF_MEMORY)
-    for problem, count in problems.most_common(1):
-        if count >= ALIKE:
-            raise RuntimeError(
-                f"{count} images failed in the same way, so the sweep has stopped: {problem}"
-            )

@@ -35,12 +35,6 @@ def test_the_image_is_that_of_a_plain_call_and_the_pipeline_stays_as_it_is(pipel
     assert image.tobytes() == pipeline(**inputs).images[0].tobytes()
 
 
-def test_several_images_of_one_call_are_those_of_calls_of_their_own(pipeline):
-    several = [settings_of(f"a knight {n}", seed=n, negative_prompt="red" * n) for n in (0, 1)]
-    for image, settings in zip(generate(pipeline, several), several, strict=True):
-        assert image_distance(image, generate(pipeline, [settings])[0]) < 2
-
-
 def test_a_side_given_alone_gets_the_models_default_beside_it(pipeline):
     assert generate(pipeline, [settings_of(width=64)])[0].size == (64, 128)
     assert default_size(pipeline) == 128
