@@ -1,13 +1,12 @@
 """Seconds, memory and price of a GPU that you don't own."""
 
 from labs.forecast.machine import measure_machine
-from labs.forecast.memory import GPUS, Forecast, forecast_memory, what_fits
+from labs.forecast.memory import Forecast, forecast_memory, what_fits
 from labs.forecast.normal import is_this_normal
 from labs.forecast.price import what_will_it_take
 from labs.forecast.seconds import forecast_seconds
 
 __all__ = [
-    "GPUS",
     "Forecast",
     "forecast_memory",
     "forecast_seconds",

@@ -28,18 +28,21 @@ COMPONENTS = {
 }
 ATTENTION = ("sdpa", "classic", "sliced")
 
-Range = tuple[float, float, float]  # of a forecast: least, likely, most
+Range = tuple[float, ...]  # of a forecast: least, likely, most
 
 
-def build_without_weights(model: str | Path, dtype: str | torch.dtype) -> DiffusionPipeline:
+def build_without_weights(
+    model: str | Path, dtype: str | torch.dtype, attention: str
+) -> DiffusionPipeline:
     """Build a model's pipeline with all of its tensors on the meta device.
 
     Args:
         model: a name of `MODELS`, or a folder with the configs of a Stable Diffusion 1.x or XL.
         dtype: "float32", "bfloat16" or "float16".
+        attention: of the UNet, one of `ATTENTION`, selected by the pipeline's own call.
 
     Raises:
-        ValueError: the model or the dtype is not supported.
+        ValueError: the model, the dtype or the attention is not supported.
     """
     quiet_libraries()
     name = dtype_name(dtype)
@@ -52,11 +55,17 @@ def build_without_weights(model: str | Path, dtype: str | torch.dtype) -> Diffus
             f"There is no Stable Diffusion 1.x or XL under {str(model)!r}: give a name of MODELS "
             f"({', '.join(MODELS)}) or a folder with its configs."
         )
+    if attention not in ATTENTION:
+        raise ValueError(f"attention is {attention!r}: use one of {', '.join(ATTENTION)}.")
     listed = (config.get("safety_checker") or [None])[0] is not None
     has_checker = known.safety_checker if known else listed
     pipeline = empty_pipeline(folder, DTYPES[name], safety_checker=has_checker)
     for module in modules_of(pipeline).values():
         module.to("meta")  # buffers too
+    if attention == "classic":
+        pipeline.unet.set_default_attn_processor()
+    elif attention == "sliced":
+        pipeline.enable_attention_slicing()
     return pipeline
 
 
@@ -89,20 +98,6 @@ def check_count(name: str, value: object, multiple: int = 1) -> int:
         wanted = f"a multiple of {multiple}" if multiple > 1 else "a whole number"
         raise ValueError(f"{name} is {value!r}: use {wanted}, at least {multiple}.")
     return int(value)
-
-
-def set_attention(pipeline: DiffusionPipeline, attention: str) -> None:
-    """Select the UNet's attention by the pipeline's own call.
-
-    Raises:
-        ValueError: it is none of `ATTENTION`.
-    """
-    if attention not in ATTENTION:
-        raise ValueError(f"attention is {attention!r}: use one of {', '.join(ATTENTION)}.")
-    if attention == "classic":
-        pipeline.unet.set_default_attn_processor()
-    elif attention == "sliced":
-        pipeline.enable_attention_slicing()
 
 
 def component_calls(
@@ -150,7 +145,7 @@ def component_calls(
         return checker.visual_projection(checker.vision_model(empty(batch_size, 3, side, side))[1])
 
     calls: dict[str, Callable[[], object]] = {
-        "text encoder": lambda: encoder(tokens, output_hidden_states=second_encoder is not None),
+        "text encoder": lambda: encoder(tokens, output_hidden_states=bool(conditions)),
         "text encoder 2": lambda: second_encoder(tokens, output_hidden_states=True),
         "UNet step": denoise,
         "VAE decode": decode,
@@ -172,10 +167,8 @@ def _decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
 class FusedAttention(TorchFunctionMode):
     """Replace `scaled_dot_product_attention` by an operation that allocates only its result.
 
-    A GPU's fused kernel does so; on the meta device PyTorch would allocate all scores.
-
-    Args:
-        on_call: called with the query and the key of each attention.
+    A GPU's fused kernel does so; on the meta device PyTorch would allocate all scores. `on_call`
+    gets the query and the key of each attention.
     """
 
     def __init__(self, on_call: Callable[..., object] | None = None) -> None:

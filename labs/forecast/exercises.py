@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas
 
 from helpers.lessons.exercises import checks
+from helpers.timing import Measurement
 from labs.forecast.gpus import find_card
 from labs.forecast.published import forecast_row, read_published_seconds
 from labs.forecast.rates import read_constants
 
-if TYPE_CHECKING:
-    import pandas
-
-    from helpers.timing import Measurement
-
-TOLERANCE = 0.25  # of the seconds that a call took
 # Claimed for 50 steps in half precision at 512 x 512 pixels; an L4 takes three times as long.
 IMPOSSIBLE = {"gpu": "L4", "seconds": 1.2, "source": "a claim that was passed on"}
 
 
 @checks(str, "a card's name")
 def cheapest_in_time(answer: str, table: pandas.DataFrame, hours: float) -> str:
-    """Check whether this is the cheapest card that is done in time, at worst.
-
-    Args:
-        answer: a name in the table.
-        table: what `what_will_it_take` returns, with prices.
-        hours: the time limit.
-    """
+    """Is this card of a table of `what_will_it_take` the cheapest done in time, at worst?"""
     name = find_card(answer).name
     if name not in table.index:
         return f"Not yet: the table has no {name}, only {', '.join(table.index)}."
@@ -45,8 +34,6 @@ def cheapest_in_time(answer: str, table: pandas.DataFrame, hours: float) -> str:
 
 def claimed_times() -> pandas.DataFrame:
     """Return three published times of 50 steps, and a claim that is impossible, as rows A to D."""
-    import pandas
-
     alike = "batch_size == 1 and steps >= 50 and height == 512 and dtype == 'float16'"
     alike += " and attention == 'sdpa' and not compiled and timed == 'call'"
     rows = read_published_seconds().query(alike).drop_duplicates("gpu")
@@ -59,12 +46,7 @@ def claimed_times() -> pandas.DataFrame:
 
 @checks(str, "a row's name")
 def impossible_figure(answer: str, figures: pandas.DataFrame) -> str:
-    """Check whether this is the impossible time: less than half of the least that is forecast.
-
-    Args:
-        answer: a row's name in the figures.
-        figures: what `claimed_times` returns.
-    """
+    """Is this row of `claimed_times()` impossible: less than half of the least forecast?"""
     row = figures.loc[answer]
     share = row["seconds"] / forecast_row(row.to_dict(), read_constants()["all"])[0]
     claim = f"{answer}, {row['seconds']:.3g} s, is {share:.2g} times the least that is forecast"
@@ -73,14 +55,9 @@ def impossible_figure(answer: str, figures: pandas.DataFrame) -> str:
 
 @checks(float, "a number of seconds, such as 1.5")
 def predicted_seconds(answer: float, measurement: Measurement) -> str:
-    """Check whether this is within a quarter of what was measured.
-
-    Args:
-        answer: the seconds of the whole call.
-        measurement: of that call.
-    """
+    """Are the seconds of the whole call within a quarter of what was measured?"""
     error = answer / measurement.seconds - 1
-    verdict = "Right" if abs(error) <= TOLERANCE else "Not yet"
+    verdict = "Right" if abs(error) <= 0.25 else "Not yet"
     direction = "more" if error > 0 else "less"
     measured = f"the {measurement.seconds:.2f} s that were measured"
     return f"{verdict}: {answer:.2f} s is {abs(error):.0%} {direction} than {measured}."

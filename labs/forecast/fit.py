@@ -10,9 +10,10 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas
 from tqdm.auto import tqdm
 
 from labs.forecast.gpus import DATA
@@ -23,9 +24,6 @@ from labs.forecast.published import (
     read_published_seconds,
 )
 from labs.forecast.rates import Constants, read_constants
-
-if TYPE_CHECKING:
-    import pandas
 
 README = DATA.parent / "README.md"
 BEGIN, END = "<!-- written by labs.forecast.fit -->\n", "<!-- end -->"
@@ -52,10 +50,7 @@ def loss(constants: Constants, rows: Sequence[Mapping[str, Any]]) -> float:
 
 
 def fit(rows: Sequence[Mapping[str, Any]]) -> Constants:
-    """Return the constants with the smallest loss.
-
-    Source: SciPy, `least_squares`.
-    """
+    """Return the constants with the smallest loss."""
     from scipy.optimize import least_squares
 
     low, high = np.array(LEAST), np.array(MOST)
@@ -72,12 +67,7 @@ def fit(rows: Sequence[Mapping[str, Any]]) -> Constants:
 
 
 def report(seconds: pandas.DataFrame, memory: pandas.DataFrame) -> str:
-    """Return the errors of the forecasts as two tables in Markdown.
-
-    Args:
-        seconds: what `forecast_published_seconds` returns.
-        memory: what `forecast_published_memory` returns.
-    """
+    """Return the errors of the forecasts of published times and peaks as a table in Markdown."""
     large, crowd = seconds.batch_size >= 4, seconds.people > 1
     groups = {
         "**Seconds, batch 4 and more**": seconds[large],
@@ -85,28 +75,23 @@ def report(seconds: pandas.DataFrame, memory: pandas.DataFrame) -> str:
         "... medians of a crowd": seconds[large & crowd],
     }
     groups |= {f"... {family}": rows for family, rows in seconds[large].groupby("family")}
+    xl = (seconds.model_shape == "sdxl-shape") & (seconds.height == 1024)
     groups |= {
         "Seconds, batch 2 and 3": seconds[(seconds.batch_size > 1) & ~large],
         "Seconds, batch 1": seconds[seconds.batch_size == 1],
-        "Seconds, Stable Diffusion XL, 1024 x 1024": seconds[
-            seconds.model.str.startswith("SDXL") & (seconds.height == 1024)
-        ],
+        "Seconds, Stable Diffusion XL, 1024 x 1024": seconds[xl],
+        "**Memory**": memory,
     }
-    peaks = {f"... {measure}": rows for measure, rows in memory.groupby("measure")}
-    peaks = {"**Memory**": memory} | peaks
+    groups |= {f"... {measure}": rows for measure, rows in memory.groupby("measure")}
     lines = ["| | rows | median error | nine of ten within | lowest | in the range |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
-    lines += [_line(name, rows, rows.seconds) for name, rows in groups.items()]
-    lines += [_line(name, rows, rows.mib) for name, rows in peaks.items()]
+    for name, rows in groups.items():
+        error = rows.error.abs()
+        ranged = rows[rows.least < rows.most]  # what is allocated is forecast as one figure
+        inside = "-" if ranged.empty else f"{ranged.inside.mean():.0%}"
+        cells = f"{error.median():.0%} | {error.quantile(0.9):.0%} | {rows.error.min():.0%}"
+        lines.append(f"| {name} | {len(rows)} | {cells} | {inside} |")
     return "\n".join(lines) + "\n"
-
-
-def _line(name: str, rows: pandas.DataFrame, published: pandas.Series) -> str:
-    error = rows.error.abs()
-    ranged = rows.least < rows.most  # what is allocated is forecast as one figure
-    inside = ((rows.least <= published) & (published <= rows.most))[ranged].mean()
-    cells = f"{error.median():.0%} | {error.quantile(0.9):.0%} | {rows.error.min():.0%}"
-    return f"| {name} | {len(rows)} | {cells} | {f'{inside:.0%}' if ranged.any() else '-'} |"
 
 
 def replace_report(text: str, tables: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+import pandas
 
 from helpers.hub import nearest
 
@@ -37,13 +38,7 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class Card:
-    """A row of `CARDS`: a GPU as its data sheet describes it.
-
-    Example:
-        >>> card = CARDS["RTX 3090"]
-        >>> f"{card.peak('tensor') / 1e12:.0f} TFLOPS, {card.memory / 2**30:.1f} GiB"
-        '142 TFLOPS, 23.7 GiB'
-    """
+    """A row of `CARDS`: a GPU as its data sheet describes it."""
 
     name: str  # as PyTorch reports it, without the maker's name
     architecture: str
@@ -52,7 +47,7 @@ class Card:
     multiprocessors: int
     boost_mhz: int
     halved: bool  # tensor cores accumulate in float32 at half their rate, as on GeForce cards
-    bandwidth_gbs: int
+    bandwidth_gbs: int  # between the chip and its memory, at most
     watts: float
     memory_gib: float  # what PyTorch reports of the memory
     memory_seen: bool  # read in a message of PyTorch; otherwise estimated
@@ -78,16 +73,6 @@ class Card:
         """Return the attention to forecast memory by: older cards seem to keep all scores."""
         return "classic" if attention == "sdpa" and not self.tensor_cores else attention
 
-    @property
-    def memory(self) -> float:
-        """The bytes of memory that PyTorch reports."""
-        return self.memory_gib * 2**30
-
-    @property
-    def bandwidth(self) -> float:
-        """Bytes per second between the chip and its memory, at most."""
-        return self.bandwidth_gbs * 1e9
-
     def peak(self, unit: str) -> float:
         """Return operations per second at the boost clock, of "float32" or "tensor" units."""
         per_tick = getattr(ARCHITECTURES[self.architecture], unit)
@@ -102,10 +87,6 @@ def find_card(name: str) -> Card:
 
     Raises:
         ValueError: there is no such card; the message names the nearest.
-
-    Example:
-        >>> find_card("NVIDIA GeForce RTX 4090").year, find_card("a100").name
-        (2022, 'A100-SXM4-40GB')
     """
     by_name = {_plain(alias): card for card in CARDS.values() for alias in (card.name, *card.also)}
     if (card := by_name.get(_plain(str(name)))) is None:
@@ -123,16 +104,16 @@ def _plain(name: str) -> str:
 
 
 def _read_cards() -> dict[str, Card]:
-    numbers = {"year": int, "process_nm": int, "multiprocessors": int, "boost_mhz": int}
-    numbers |= {"bandwidth_gbs": int, "watts": float, "memory_gib": float}
-    cards = {}
-    with (DATA / "gpus.csv").open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines):
-            values = row | {name: parse(row[name]) for name, parse in numbers.items()}
-            values |= {name: row[name] == "yes" for name in ("halved", "memory_seen")}
-            values["also"] = tuple(filter(None, row["also"].split(";")))
-            cards[row["name"]] = Card(**values)
-    return cards
+    rows = read_data("gpus.csv").to_dict("records")
+    aliases = [tuple(filter(None, row.pop("also").split(";"))) for row in rows]
+    return {row["name"]: Card(**row, also=also) for row, also in zip(rows, aliases, strict=True)}
+
+
+def read_data(file: str) -> pandas.DataFrame:
+    """Read a table of `data/`; "yes" and "no" become True and False."""
+    return pandas.read_csv(
+        DATA / file, keep_default_na=False, true_values=["yes"], false_values=["no"]
+    )
 
 
 CARDS: dict[str, Card] = _read_cards()

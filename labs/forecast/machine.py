@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import fmean
 
 import torch
 from torch.nn.functional import conv2d, group_norm, linear, silu
 from torch.nn.functional import scaled_dot_product_attention as attention
+from torch.utils.benchmark import Timer
 
 from helpers.loading import pick_device, pick_dtype
 from helpers.memory import tensors_of
@@ -45,7 +44,7 @@ def measure_machine(
     samples = 2 if device.type == "cpu" else 32  # enough work for a GPU
     with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         rate = {
-            name: work / _mean_seconds(probe, device)
+            name: work / _mean_seconds(probe)
             for name, (probe, work) in _probes(device, dtype, samples).items()
         }
         idle, launches = _run_unet(device, dtype, width=8, side=2, samples=1)
@@ -127,7 +126,7 @@ def _run_unet(
     recorder = OperationRecorder(tensors_of(unet), samples)
     with FusedAttention(recorder.record_attention), recorder:
         denoise()
-    return _mean_seconds(denoise, device), recorder.operations()
+    return _mean_seconds(denoise), recorder.operations()
 
 
 def _slow_down(rates: Rates, operations: Operations, seconds: float, samples: int) -> Rates:
@@ -139,23 +138,10 @@ def _slow_down(rates: Rates, operations: Operations, seconds: float, samples: in
     return replace(rates, **{name: getattr(rates, name) / factor for name in names})
 
 
-def _mean_seconds(call: Callable[[], object], device: torch.device) -> float:
+def _mean_seconds(call: Callable[[], object]) -> float:
     """Return the mean seconds of a call after a warm-up.
 
     The mean and not the median: if other programs use a core, a long run is slowed down too.
     """
-    call()
-    seconds: list[float] = []
-    end = time.perf_counter() + SECONDS_PER_PROBE
-    while time.perf_counter() < end or len(seconds) < 3:
-        _synchronize(device)
-        start = time.perf_counter()
-        call()
-        _synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return fmean(seconds)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+    timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+    return timer.blocked_autorange(min_run_time=SECONDS_PER_PROBE).mean

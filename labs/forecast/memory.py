@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import log2
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas
 import torch
 
 from helpers.memory import LiveStorages, bytes_of, format_bytes, modules_of, tensors_of
@@ -24,25 +24,8 @@ from labs.forecast.dry_run import (
     component_calls,
     dtype_name,
     image_size,
-    set_attention,
 )
 from labs.forecast.gpus import CARDS
-
-if TYPE_CHECKING:
-    import pandas
-
-# GiB of memory that PyTorch reports for some common GPUs.
-GPUS: dict[str, float] = {
-    label: CARDS[name].memory_gib
-    for label, name in {
-        "T4, 16 GB": "T4",
-        "RTX 3060, 12 GB": "RTX 3060",
-        "RTX 4090, 24 GB": "RTX 4090",
-        "A100, 40 GB": "A100-SXM4-40GB",
-        "A100, 80 GB": "A100-SXM4-80GB",
-        "H100, 80 GB": "H100 80GB HBM3",
-    }.items()
-}
 
 # Bytes that CUDA itself and the kernels of its libraries take in a process.
 CUDA_CONTEXT: Range = (0.3e9, 0.5e9, 0.7e9)
@@ -64,48 +47,31 @@ class Forecast:
     images_at_once: int = 1  # that the VAE decodes
 
     @property
-    def peaks(self) -> dict[str, int]:
-        """Weights and activations together, by component."""
-        return {part: self.weights + size for part, size in self.activations.items()}
-
-    @property
     def peak(self) -> int:
         """The peak of the run; its components run one after the other."""
-        return max(self.peaks.values())
+        return self.weights + max(self.activations.values())
 
     @property
     def reserved(self) -> Range:
         """The bytes that PyTorch reserves on a GPU; the least is what it allocates."""
         doublings = log2(self.images_at_once)
-        least, likely, most = (
+        return tuple(
             self.allocated * (factor + doublings * growth)
             for factor, growth in zip(RESERVED, RESERVED_PER_DOUBLING, strict=True)
         )
-        return least, likely, most
 
     @property
     def process(self) -> Range:
         """The bytes that the process takes on a GPU: reserved, and CUDA's own."""
-        least, likely, most = map(sum, zip(self.reserved, CUDA_CONTEXT, strict=True))
-        return least, likely, most
-
-    def table(self) -> pandas.DataFrame:
-        """Return a row for each component, in GB of 10**9 bytes."""
-        import pandas
-
-        columns = {"weights": self.weights, "activations": self.activations, "peak": self.peaks}
-        return pandas.DataFrame(columns).div(1e9).add_suffix(" (GB)").rename_axis("component")
+        return tuple(map(sum, zip(self.reserved, CUDA_CONTEXT, strict=True)))
 
     def __str__(self) -> str:
-        part = max(self.peaks, key=self.peaks.__getitem__)
+        part = max(self.activations, key=self.activations.__getitem__)
         least, likely, most = (size / 1e9 for size in self.process)
         return (
             f"{self.label}: at most {format_bytes(self.peak)} of tensors, in the {part}; "
             f"the process takes {likely:.1f} GB of a GPU, between {least:.1f} and {most:.1f}"
         )
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(str(self))}</p>{self.table().round(3).to_html()}"
 
 
 def forecast_memory(
@@ -138,10 +104,6 @@ def forecast_memory(
 
     Raises:
         ValueError: the model is not supported, or an option is none of the above.
-
-    Example:
-        >>> print(forecast_memory("sd15-shape", batch_size=4))
-        sd15-shape, batch of 4, 512 x 512, float16, ...: at most 3.74 GB of tensors, in the ...
     """
     check_count("batch_size", batch_size)
     check_size(height, width)
@@ -165,9 +127,8 @@ def _forecast(
     vae_slicing: bool,
     vae_tiling: bool,
 ) -> Forecast:
-    pipeline = build_without_weights(model, dtype)
+    pipeline = build_without_weights(model, dtype, attention)
     height, width = image_size(pipeline, height, width)
-    set_attention(pipeline, attention)
     pipeline.vae.use_slicing, pipeline.vae.use_tiling = vae_slicing, vae_tiling
     tensors = tensors_of(*modules_of(pipeline).values())
     weights, activations, allocated = bytes_of(tensors), {}, 0
@@ -202,7 +163,7 @@ class DeviceStorages(LiveStorages):
 
 
 def what_fits(
-    model: str | Path, *, gpus: Mapping[str, float] = GPUS, **options: Any
+    model: str | Path, *, gpus: Mapping[str, float] | None = None, **options: Any
 ) -> pandas.DataFrame:
     """Forecast the largest batch that fits on each GPU.
 
@@ -210,7 +171,8 @@ def what_fits(
 
     Args:
         model: as for `forecast_memory`.
-        gpus: GiB of memory that PyTorch reports for each.
+        gpus: GiB of memory that PyTorch reports for each, such as {"mine": 8}; by default of all
+            `CARDS`.
         options: of `forecast_memory`, without `batch_size`.
 
     Returns:
@@ -219,13 +181,8 @@ def what_fits(
 
     Raises:
         ValueError: an option is wrong, or no GPU surely holds even one image.
-
-    Example:
-        >>> what_fits("sd15-shape", gpus={"mine": 8}).iloc[0].to_dict()
-        {'memory (GB)': 8.589934592, 'largest batch': 4.0, 'at most': 9.0}
     """
-    import pandas
-
+    gpus = {name: card.memory_gib for name, card in CARDS.items()} if gpus is None else gpus
     memory = {name: gib * 2**30 for name, gib in check_figures("gpus", gpus).items()}
     sizes = (1, 4, 16, 64)
     ranges = [forecast_memory(model, batch_size=size, **options).process for size in sizes]

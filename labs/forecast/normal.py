@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from math import log
-from typing import TYPE_CHECKING
+
+import pandas
 
 from helpers.hub import nearest
 from helpers.models import MODELS
+from helpers.timing import Measurement
 from labs.forecast.gpus import find_card
-from labs.forecast.published import SHAPES, read_published_seconds
+from labs.forecast.published import read_published_seconds
 from labs.forecast.seconds import forecast_seconds
-
-if TYPE_CHECKING:
-    from helpers.timing import Measurement
 
 DEFAULT_SIZE = {"sd15-shape": 512, "sdxl-shape": 1024}  # pixels, if there are no images
 
@@ -36,12 +35,6 @@ def is_this_normal(
 
     Raises:
         ValueError: the measurement has no number of steps, or the card or the model is not known.
-
-    Example:
-        >>> from helpers.timing import Measurement
-        >>> mine = Measurement("mine", [], 4.0, 0.1, num_inference_steps=20, device="Tesla T4")
-        >>> print(is_this_normal(mine))
-        5.0 image-steps per second on T4: slower than ... published times for a batch of 1, ...
     """
     steps = measurement.num_inference_steps
     if not steps:
@@ -56,52 +49,37 @@ def is_this_normal(
     shape = MODELS[model].shape or model
     first = measurement.images[0] if measurement.images else None
     width, height = getattr(first, "size", (DEFAULT_SIZE.get(shape),) * 2)
-    forecast = forecast_seconds(
-        shape,
-        card,
-        batch_size=batch,
-        num_inference_steps=steps,
-        height=height,
-        width=width,
-        dtype=dtype,
-        compiled=compiled,
-    )
-    speed = batch * steps / measurement.seconds
+    settings = {"batch_size": batch, "num_inference_steps": steps, "compiled": compiled}
+    settings |= {"height": height, "width": width, "dtype": dtype}
+    forecast = forecast_seconds(shape, card, **settings)
     slowest, _, fastest = (batch * steps / seconds for seconds in reversed(forecast.seconds))
-    published_batch, speeds = _published(card.name, shape, height, batch, dtype, compiled)
-    text = f"{speed:.1f} image-steps per second on {card.name}: "
-    text += _compare(speed, speeds, published_batch)
+
+    rows = read_published_seconds()
+    same = (rows.gpu == card.name) & (rows.model_shape == shape) & (rows.height == height)
+    same &= rows.guidance & (rows.compiled == compiled)
+    same &= rows.dtype == dtype.replace("bfloat16", "float16")  # they are equally fast
+    same &= (rows.batch_size < 4) == (batch < 4)
+    speed = batch * steps / measurement.seconds
+    text = (
+        f"{speed:.1f} image-steps per second on {card.name}: {_compare(speed, rows[same], batch)}"
+    )
     text += f" The forecast is {slowest:.1f} to {fastest:.1f}."
     if batch < 4:
         text += " A batch of less than 4 depends on the processor, too."
     return text
 
 
-def _published(
-    gpu: str, shape: str, height: int | None, batch_size: int, dtype: str, compiled: bool
-) -> tuple[int, list[float]]:
-    """Return the nearest published batch size, and its image-steps per second."""
-    rows = read_published_seconds()
-    same = (rows.gpu == gpu) & (rows.model.map(SHAPES) == shape) & (rows.height == height)
-    same &= rows.guidance & (rows.compiled == compiled)
-    same &= rows.dtype == dtype.replace("bfloat16", "float16")  # they are equally fast
-    rows = rows[same & ((rows.batch_size < 4) == (batch_size < 4))]
-    nearest_size = min(
-        rows.batch_size, key=lambda size: abs(log(size / batch_size)), default=batch_size
-    )
-    rows = rows[rows.batch_size == nearest_size]
-    steps = rows.steps.where(rows.timed == "call", 1)
-    return nearest_size, (rows.batch_size * steps / rows.seconds).tolist()
-
-
-def _compare(speed: float, speeds: list[float], batch_size: int) -> str:
-    """Say how many of the published speeds are lower, or how many are higher."""
-    if not speeds:
+def _compare(speed: float, rows: pandas.DataFrame, batch_size: int) -> str:
+    """Say how many of the published speeds are lower or higher, at the nearest batch size."""
+    if rows.empty:
         return "nobody has published a time for these settings."
-    lower = sum(published < speed for published in speeds)
+    published_batch = min(rows.batch_size, key=lambda size: abs(log(size / batch_size)))
+    rows = rows[rows.batch_size == published_batch]
+    speeds = rows.batch_size * rows.steps.where(rows.timed == "call", 1) / rows.seconds
+    lower = (speeds < speed).sum()
     is_faster = 2 * lower >= len(speeds)
     return (
         f"{'faster' if is_faster else 'slower'} than {lower if is_faster else len(speeds) - lower} "
-        f"of {len(speeds)} published times for a batch of {batch_size}, which are "
+        f"of {len(speeds)} published times for a batch of {published_batch}, which are "
         f"{min(speeds):.1f} to {max(speeds):.1f}."
     )

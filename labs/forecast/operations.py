@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ from labs.forecast.dry_run import (
     check_size,
     component_calls,
     image_size,
-    set_attention,
 )
 
 KINDS = ("convolution", "matrix product", "attention", "other")
@@ -32,26 +31,19 @@ MATRIX_PRODUCTS = {"addmm", "mm", "bmm", "baddbmm"}
 FREE = {"empty", "empty_like", "empty_strided", "detach"}  # these neither read nor write
 
 
-class Operation(NamedTuple):
-    """One operation for one sample. Tensors are counted in elements, so the dtype is left open."""
-
-    kind: int  # index into `KINDS`
-    flops: int  # a multiplication and an addition are two
-    moved: int  # elements read and written, without weights
-    weights: int  # elements of weights, which are read once for all samples
-    results: int  # elements written
-
-
 @dataclass(frozen=True)
 class Operations:
-    """The operations of a component, equal ones counted together: arrays of the same length."""
+    """The operations of a component for one sample, as arrays; equal ones are counted together.
+
+    Tensors are counted in elements, so the dtype is left open.
+    """
 
     times: np.ndarray  # how often each occurs
-    kind: np.ndarray
-    flops: np.ndarray
-    moved: np.ndarray
-    weights: np.ndarray
-    results: np.ndarray
+    kind: np.ndarray  # index into `KINDS`
+    flops: np.ndarray  # a multiplication and an addition are two
+    moved: np.ndarray  # elements read and written, without weights
+    weights: np.ndarray  # elements of weights, which are read once for all samples
+    results: np.ndarray  # elements written
 
     def total(self, name: str) -> float:
         """Return the sum over all operations, such as of "flops"; of "times", their number."""
@@ -81,11 +73,6 @@ def operations_of(
         ValueError: the model or an option is not supported.
 
     Source: PyTorch, `torch.utils.flop_counter`.
-
-    Example:
-        >>> unet = operations_of("sd15-shape")["UNet step"]
-        >>> f"{unet.total('flops') / 1e12:.2f} TFLOP a sample"
-        '0.80 TFLOP a sample'
     """
     check_size(height, width)
     # The configs in a folder can change, those of MODELS cannot.
@@ -97,9 +84,9 @@ def operations_of(
 def _operations_of(
     model: str, height: int | None, width: int | None, attention: str
 ) -> dict[str, Operations]:
-    pipeline = build_without_weights(model, "float16")
+    # In float16, the VAE of Stable Diffusion XL would be converted, and its weights not be known.
+    pipeline = build_without_weights(model, "bfloat16", attention)
     height, width = image_size(pipeline, height, width)
-    set_attention(pipeline, attention)
     modules = modules_of(pipeline)
     found = {}
     for component, call in component_calls(pipeline, 1, height, width).items():
@@ -112,18 +99,16 @@ def _operations_of(
 
 
 class OperationRecorder(TorchDispatchMode):
-    """Record every operation that reads or writes memory.
+    """Record every operation that reads or writes memory, for one of the samples of a batch.
 
-    Args:
-        weights: tensors that are read once for all samples.
-        samples: in the batch that is run; the operations are recorded for one of them.
+    The weights are read once for all samples.
     """
 
     def __init__(self, weights: list[torch.Tensor], samples: int) -> None:
         super().__init__()
         self._weights = {tensor.untyped_storage()._cdata for tensor in weights}
         self._samples = samples
-        self._seen: Counter[Operation] = Counter()
+        self._seen: Counter[tuple[int, ...]] = Counter()
 
     def __torch_dispatch__(
         self, func: Any, types: object, args: tuple = (), kwargs: dict | None = None
@@ -149,14 +134,13 @@ class OperationRecorder(TorchDispatchMode):
         weights = sum(size for size, weight in zip(sizes, is_weight, strict=True) if weight)
         moved = sum(sizes) - weights + written
         n = self._samples
-        self._seen[Operation(kind, flops // n, moved // n, weights, written // n)] += 1
+        self._seen[kind, flops // n, moved // n, weights, written // n] += 1
 
     def operations(self) -> Operations:
         """Return all that was recorded."""
-        columns = np.array([*self._seen], dtype=float).reshape(-1, len(Operation._fields)).T
+        kind, *columns = np.array([*self._seen], dtype=float).T
         times = np.array([*self._seen.values()], dtype=float)
-        kind, *rest = columns
-        return Operations(times, kind.astype(int), *rest)
+        return Operations(times, kind.astype(int), *columns)
 
 
 def _tensors(tree: object) -> list[torch.Tensor]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
+import pandas
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 BLUE, ORANGE = "#0072B2", "#E69F00"  # of Okabe and Ito's palette, safe for colour-blind readers
 
@@ -14,17 +12,9 @@ BLUE, ORANGE = "#0072B2", "#E69F00"  # of Okabe and Ito's palette, safe for colo
 def plot_prices(table: pandas.DataFrame) -> Figure:
     """Plot hours against price, a labelled point for each card, with the range of the hours.
 
-    Show it with `show(figure, alt=describe_prices(table))`.
-
-    Args:
-        table: what `what_will_it_take` returns, with prices.
-
-    Raises:
-        ValueError: there are no prices, or no card fits.
+    Show it with `show(figure, alt=describe_prices(table))`, where the table is what
+    `what_will_it_take` returns. A ValueError says if there are no prices, or no card fits.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
-
     priced = _priced(table)
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
@@ -34,9 +24,8 @@ def plot_prices(table: pandas.DataFrame) -> Figure:
         error = [hours - cards["hours at best"], cards["hours at worst"] - hours]
         label = f"fits {fits}" if len(cards) else None
         axes.errorbar(hours, cards["price"], xerr=error, fmt=marker, color=colour, label=label)
-    for name, row in priced.iterrows():
-        point = (row["hours"], row["price"])
-        axes.annotate(name, point, xytext=(6, 6), textcoords="offset points")
+    for name, hours, price in priced[["hours", "price"]].itertuples():
+        axes.annotate(name, (hours, price), xytext=(6, 6), textcoords="offset points")
     axes.set(xscale="log", yscale="log", xlabel="hours", ylabel="price, in the currency given")
     for axis in (axes.xaxis, axes.yaxis):  # 2 and 20, not 2 x 10^0 and 2 x 10^1
         axis.set_minor_locator(LogLocator(subs=(2, 5)))
@@ -49,15 +38,9 @@ def plot_prices(table: pandas.DataFrame) -> Figure:
 
 
 def describe_prices(table: pandas.DataFrame) -> str:
-    """Return the alt text of `plot_prices`.
-
-    Raises:
-        ValueError: there are no prices, or no card fits.
-    """
-    points = [
-        f"{name} {row['hours']:.2g} hours for {row['price']:.2g}"
-        for name, row in _priced(table).iterrows()
-    ]
+    """Return the alt text of `plot_prices`."""
+    rows = _priced(table).iterrows()
+    points = (f"{name} {row['hours']:.2g} hours for {row['price']:.2g}" for name, row in rows)
     return f"Scatter plot of hours against price: {'; '.join(points)}."
 
 

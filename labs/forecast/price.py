@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas
 
 from labs.forecast.dry_run import Range, check_count
 from labs.forecast.gpus import CARDS, Card, find_card
 from labs.forecast.memory import check_figures, forecast_memory
 from labs.forecast.seconds import forecast_seconds
-
-if TYPE_CHECKING:
-    import pandas
 
 BATCHES = (1, 2, 4, 8, 16)
 MEMORY_SETTINGS = {"vae_slicing", "vae_tiling"}  # of `forecast_memory` alone
@@ -47,14 +46,7 @@ def what_will_it_take(
 
     Raises:
         ValueError: a name or a setting is not known, or a price or a number is not valid.
-
-    Example:
-        >>> table = what_will_it_take("sd15-shape", 10_000, {"T4": 0.5, "L4": 1}, batch_size=4)
-        >>> table["fits"].to_dict()
-        {'L4': 'surely', 'T4': 'surely'}
     """
-    import pandas
-
     check_count("images", images)
     given = check_figures("price_per_hour", price_per_hour) if price_per_hour else {}
     prices = {find_card(name).name: price for name, price in given.items()}
@@ -79,17 +71,14 @@ def what_will_it_take(
 
 
 def _row(
-    model: str | Path,
-    images: int,
-    card: Card,
-    takes: Mapping[int, Range],
-    settings: Mapping[str, Any],
+    model: str | Path, images: int, card: Card, takes: Mapping[int, Range], settings: dict[str, Any]
 ) -> list[Any]:
     """Return what one card would take, in the order of `COLUMNS`."""
     if str(settings.get("dtype")).endswith("bfloat16") and not card.bfloat16:
         return ["no bfloat16"] + [None] * 5
-    surely = [batch for batch, (_, _, most) in takes.items() if most <= card.memory]
-    perhaps = [batch for batch, (least, _, _) in takes.items() if least <= card.memory]
+    memory = card.memory_gib * 2**30
+    surely = [batch for batch, (_, _, most) in takes.items() if most <= memory]
+    perhaps = [batch for batch, (least, _, _) in takes.items() if least <= memory]
     if not perhaps:
         return ["too little memory"] + [None] * 5
     batch = max(surely) if surely else min(perhaps)

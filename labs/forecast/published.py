@@ -5,30 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas
 
 from labs.forecast.dry_run import Range
-from labs.forecast.gpus import CARDS, DATA
+from labs.forecast.gpus import CARDS, read_data
 from labs.forecast.memory import forecast_memory
 from labs.forecast.rates import Constants, read_constants
 from labs.forecast.seconds import forecast_seconds
 
-if TYPE_CHECKING:
-    import pandas
-
-# The architecture of each published model. Stable Diffusion 2's UNet differs from 1's in the width
-# of its heads and of the text embeddings; its seconds are alike.
-SHAPES = {
-    "SD1.4": "sd15-shape",
-    "SD1.5": "sd15-shape",
-    "SD1.4/1.5": "sd15-shape",
-    "SD1.x/2.x checkpoints": "sd15-shape",
-    "SD2.1": "sd15-shape",
-    "SD2.1-base": "sd15-shape",
-    "SDXL base": "sdxl-shape",
-    "SDXL checkpoints": "sdxl-shape",
-    "SDXL turbo": "sdxl-shape",
-}
 WITH_SAFETY_CHECKER = "stable-diffusion-v1-5"  # sd15-shape and the safety checker
 
 # Columns that are arguments of the forecasts, under the same name.
@@ -42,10 +28,11 @@ def read_published_seconds() -> pandas.DataFrame:
 
     Returns:
         A row for each, with its source: card, model, size in pixels, calls of the UNet, batch size
-        and settings; `timed`, a whole "call" or one "step" of the UNet; its `seconds` for the whole
-        batch; `people`, of whom it is the median; `family`, the generation of the card.
+        and settings; `model_shape`, the model's architecture, a name of `MODELS`; `timed`, a whole
+        "call" or one "step" of the UNet; its `seconds` for the whole batch; `people`, of whom it is
+        the median; `family`, the generation of the card.
     """
-    rows = _read("published_seconds.csv", ("compiled", "channels_last", "tf32", "guidance"))
+    rows = _read("published_seconds.csv")
     return rows.assign(family=[CARDS[name].family for name in rows.gpu])
 
 
@@ -57,27 +44,29 @@ def read_published_memory() -> pandas.DataFrame:
         `mib`, the peak; `measure`, whether that is what was "allocated" at once, "reserved" by
         PyTorch, or taken by the whole "process".
     """
-    return _read("published_memory.csv", ("vae_slicing", "safety_checker"))
+    return _read("published_memory.csv")
 
 
-def _read(file: str, yes_or_no: tuple[str, ...]) -> pandas.DataFrame:
-    import pandas
+def _read(file: str) -> pandas.DataFrame:
+    """Read published figures, with the architecture of each model.
 
-    rows = pandas.read_csv(DATA / file, keep_default_na=False)
-    return rows.assign(**{name: rows[name] == "yes" for name in yes_or_no})
+    Stable Diffusion 2's UNet differs from 1's in the width of its heads and of the text embeddings;
+    its seconds are alike.
+    """
+    rows = read_data(file)
+    is_xl = rows.model.str.startswith("SDXL")
+    return rows.assign(model_shape=is_xl.map({True: "sdxl-shape", False: "sd15-shape"}))
 
 
-def forecast_published_seconds(rows: pandas.DataFrame | None = None) -> pandas.DataFrame:
-    """Forecast published times with constants that were fitted without the card's family.
-
-    Args:
-        rows: some of `read_published_seconds()`, by default all.
+def forecast_published_seconds() -> pandas.DataFrame:
+    """Forecast all published times with constants that were fitted without the card's family.
 
     Returns:
-        The rows, with the forecast seconds as `least`, `forecast` and `most`, and `error`, the
-        forecast over the published time, less one.
+        What `read_published_seconds` returns, with the forecast seconds as `least`, `forecast` and
+        `most`; `error`, the forecast over the published time, less one; and whether the time is
+        `inside` the range.
     """
-    rows = read_published_seconds() if rows is None else rows
+    rows = read_published_seconds()
     constants = read_constants()
     forecasts = [
         forecast_row(row, constants.get(f"without {row['family']}", constants["all"]))
@@ -92,7 +81,7 @@ def forecast_row(row: Mapping[str, Any], constants: Constants) -> Range:
     if row["clock_mhz"]:  # a locked clock, which no power limit lowers
         card = replace(card, boost_mhz=int(row["clock_mhz"]), watts=inf)
     forecast = forecast_seconds(
-        SHAPES[row["model"]],
+        row["model_shape"],
         card,
         num_inference_steps=row["steps"],
         constants=constants,
@@ -101,35 +90,30 @@ def forecast_row(row: Mapping[str, Any], constants: Constants) -> Range:
     return forecast.parts["UNet step"] if row["timed"] == "step" else forecast.seconds
 
 
-def forecast_published_memory(rows: pandas.DataFrame | None = None) -> pandas.DataFrame:
-    """Forecast published peaks of memory, each in the measure that was published.
-
-    Args:
-        rows: some of `read_published_memory()`, by default all.
+def forecast_published_memory() -> pandas.DataFrame:
+    """Forecast all published peaks of memory, each in the measure that was published.
 
     Returns:
-        The rows, with the forecast MiB as `least`, `forecast` and `most`, and `error`, the forecast
-        over the published peak, less one.
+        What `read_published_memory` returns, with the same columns as the forecast seconds, in MiB.
     """
-    rows = read_published_memory() if rows is None else rows
+    rows = read_published_memory()
     forecasts: list[Range] = []
     for row in rows.to_dict("records"):
         row["attention"] = CARDS[row["gpu"]].attention_in_memory(row["attention"])
-        model = WITH_SAFETY_CHECKER if row["safety_checker"] else SHAPES[row["model"]]
+        model = WITH_SAFETY_CHECKER if row["safety_checker"] else row["model_shape"]
         forecast = forecast_memory(model, **{name: row[name] for name in MEMORY_SETTINGS})
         ranges = {
             "allocated": (forecast.allocated,) * 3,
             "reserved": forecast.reserved,
             "process": forecast.process,
         }
-        least, likely, most = (size / 2**20 for size in ranges[row["measure"]])
-        forecasts.append((least, likely, most))
+        forecasts.append(tuple(size / 2**20 for size in ranges[row["measure"]]))
     return _with_errors(rows, forecasts, rows.mib)
 
 
 def _with_errors(
     rows: pandas.DataFrame, forecasts: list[Range], published: pandas.Series
 ) -> pandas.DataFrame:
-    least, likely, most = zip(*forecasts, strict=True)
-    rows = rows.assign(least=least, forecast=likely, most=most)
-    return rows.assign(error=rows.forecast / published - 1)
+    rows[["least", "forecast", "most"]] = forecasts
+    inside = published.between(rows.least, rows.most)
+    return rows.assign(error=rows.forecast / published - 1, inside=inside)

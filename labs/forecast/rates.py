@@ -39,14 +39,7 @@ LAUNCH_COMPILED: Range = (4e-6, 10e-6, 45e-6)
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast a machine works in one dtype.
-
-    Example:
-        >>> from labs.forecast.gpus import CARDS
-        >>> rates = rates_of(CARDS["T4"], "float16")
-        >>> f"{rates.product / 1e12:.0f} TFLOPS, {rates.bandwidth / 1e9:.0f} GB/s"
-        '30 TFLOPS, 288 GB/s'
-    """
+    """How fast a machine works in one dtype."""
 
     label: str
     dtype: str
@@ -99,7 +92,7 @@ def rates_of(
         )
     constants = constants or read_constants()["all"]
     convolution, product, attention = _flops(card, name, tf32, constants)
-    itemsize, bandwidth = DTYPES[name].itemsize, BANDWIDTH * card.bandwidth
+    itemsize, bandwidth = DTYPES[name].itemsize, BANDWIDTH * card.bandwidth_gbs * 1e9
     uses_tensor_cores = card.tensor_cores if name != "float32" else card.bfloat16
     layout_seconds = 2 * itemsize / bandwidth if uses_tensor_cores else 0.0  # one read, one write
     return Rates(
@@ -120,12 +113,7 @@ def rates_of(
 
 @cache
 def read_constants() -> Mapping[str, Constants]:
-    """Read the fitted constants: to "all" published times, and to those "without" each family.
-
-    Example:
-        >>> read_constants()["without Turing"].convolution < 1
-        True
-    """
+    """Read the fitted constants: to "all" published times, and to those "without" each family."""
     fitted = json.loads((DATA / "constants.json").read_text(encoding="utf-8"))
     return {name: Constants(**values) for name, values in fitted.items()}
 

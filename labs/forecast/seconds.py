@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas
 import torch
 
 from labs.forecast.dry_run import Range, check_count, dtype_name
 from labs.forecast.gpus import Card, find_card
 from labs.forecast.operations import KINDS, Operations, operations_of
 from labs.forecast.rates import Constants, Rates, rates_of
-
-if TYPE_CHECKING:
-    import pandas
 
 # The likely forecast times these contains eight of ten published times at batch 4 and more.
 SPREAD: Range = (0.85, 1.0, 1.4)
@@ -40,19 +36,15 @@ class SecondsForecast:
     def seconds(self) -> Range:
         """The seconds of the whole batch: least, likely, most."""
         rows = [[self.times[part] * second for second in row] for part, row in self.parts.items()]
-        least, likely, most = (sum(column) for column in zip(*rows, strict=True))
-        return least, likely, most
+        return tuple(map(sum, zip(*rows, strict=True)))
 
     @property
     def seconds_per_image(self) -> Range:
         """The seconds of the batch divided by its number of images."""
-        least, likely, most = (second / self.batch_size for second in self.seconds)
-        return least, likely, most
+        return tuple(second / self.batch_size for second in self.seconds)
 
     def table(self) -> pandas.DataFrame:
         """Return a row for each component: its seconds in the run, and what limits them."""
-        import pandas
-
         rows = {
             part: {"times": self.times[part], "seconds": self.times[part] * likely}
             | dict(self.limits.get(part, {}))
@@ -63,9 +55,6 @@ class SecondsForecast:
     def __str__(self) -> str:
         least, likely, most = self.seconds_per_image
         return f"{self.label}: {likely:.2f} s per image, between {least:.2f} and {most:.2f}"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(str(self))}</p>{self.table().round(3).to_html()}"
 
 
 def forecast_seconds(
@@ -109,11 +98,6 @@ def forecast_seconds(
             the machine was not measured with that option.
 
     Source: Williams, Waterman and Patterson 2009, "Roofline".
-
-    Example:
-        >>> forecast = forecast_seconds("sd15-shape", "T4", batch_size=4)
-        >>> 2 < forecast.seconds_per_image[1] < 4
-        True
     """
     check_count("batch_size", batch_size)
     check_count("num_inference_steps", num_inference_steps)
@@ -146,14 +130,13 @@ def forecast_seconds(
     rest = CALL_SECONDS + batch_size * IMAGE_SECONDS
     parts["the rest"], times["the rest"] = (SPREAD[0] * rest, rest, SPREAD[2] * rest), 1
     label = f"{model} on {rates['UNet step'].label}, batch of {batch_size}, "
-    label += (
-        f"{num_inference_steps} steps, {dtype}, {attention} attention" + ", compiled" * compiled
-    )
+    label += f"{num_inference_steps} steps, {dtype}, {attention} attention"
+    label += ", compiled" * compiled
     return SecondsForecast(label, batch_size, parts, times, limits)
 
 
 def _check_measured(rates: Rates, dtype: str | torch.dtype | None, changed: bool) -> None:
-    """Raise ValueError if a machine was not measured in this dtype, or with what is changed."""
+    """Raise ValueError if a machine was not measured in this dtype, or not with these options."""
     if dtype is not None and dtype_name(dtype) != rates.dtype:
         raise ValueError(
             f"{rates.label} was measured in {rates.dtype}, not in {dtype}: measure it again with "
@@ -169,13 +152,9 @@ def _check_measured(rates: Rates, dtype: str | torch.dtype | None, changed: bool
 def time_of(
     operations: Operations, samples: int, rates: Rates, converts_layout: bool = True
 ) -> tuple[Range, dict[str, float]]:
-    """Return the seconds of a component, and the shares of them by what limits it.
+    """Return the seconds of a component for a batch of samples, and the shares by what limits them.
 
-    Args:
-        operations: of the component, for one sample.
-        samples: in the batch.
-        rates: of the machine.
-        converts_layout: whether convolutions convert what they read and write to their own layout.
+    Unless it `converts_layout`, convolutions find what they read and write in their own layout.
     """
     is_convolution = operations.kind == KINDS.index("convolution")
     is_other = operations.kind == KINDS.index("other")
@@ -193,11 +172,11 @@ def time_of(
     device_time = float(operations.times @ operation_time)
     launches = operations.total("times")
     combine = max if rates.asynchronous else add
-    least, likely, most = (
+    seconds = tuple(
         combine(spread * device_time, launch * launches)
         for spread, launch in zip(SPREAD, rates.launch_seconds, strict=True)
     )
     computing = float(operations.times @ np.where(compute_time > memory_time, compute_time, 0))
     shares = {"arithmetic": computing, "memory": device_time - computing}
-    shares["launches"] = likely - device_time
-    return (least, likely, most), {name: share / likely for name, share in shares.items()}
+    shares["launches"] = seconds[1] - device_time
+    return seconds, {name: share / seconds[1] for name, share in shares.items()}

@@ -1,7 +1,7 @@
 """The drawings, their captions and the tokenizer."""
 
-import dataclasses
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,14 +18,10 @@ SPECS = [dataset.spec_of(i) for i in range(300)]
 @pytest.mark.parametrize("attribute", VALUES)
 def test_every_value_of_an_attribute_changes_the_drawing(attribute: str):
     base = Spec(background="green", figure="white", seed=5)
-    values = [v for v in VALUES[attribute] if {base.figure, base.background} != {v}]
-    drawn = {}
-    for value in values:
-        try:
-            drawn[value] = draw(dataclasses.replace(base, **{attribute: value})).tobytes()
-        except ValueError:  # the one colour that the other of the pair already has
-            assert attribute in ("figure", "background")
-    assert len(set(drawn.values())) == len(drawn) >= len(values) - 1
+    taken = {"figure": "green", "background": "white"}.get(attribute)  # by the other of the pair
+    values = [value for value in VALUES[attribute] if value != taken]
+    drawn = {draw(replace(base, **{attribute: value})).tobytes() for value in values}
+    assert len(drawn) == len(values)
 
 
 @pytest.mark.parametrize("wrong", [{"age": "ancient"}, {"figure": "red", "background": "red"}])
@@ -41,28 +37,17 @@ def test_mirrored_drawings_face_the_other_way():
     assert np.array_equal(left, right[:, ::-1])
 
 
-def test_a_caption_says_nothing_that_is_not_in_its_drawing():
+@pytest.mark.parametrize("keep", [0.0, 0.1, None])
+def test_a_caption_says_nothing_that_is_not_in_its_drawing_and_always_make_up_and_style(keep):
     named = []
-    for number, spec in enumerate(SPECS):
-        text = captions.caption(spec, np.random.default_rng(number))
-        wanted = wanted_attributes(text, captions.VOCABULARY)
-        assert {a: getattr(spec, a) for a in wanted} == wanted, text
-        named.append(len(wanted))
-    assert min(named) == 4  # subject, age, and what is plain where it is not named
-    assert max(named) == len(VALUES)  # long captions name all
-
-
-@pytest.mark.parametrize("keep", [0.0, 0.1])
-def test_even_a_short_caption_names_make_up_and_a_style_other_than_a_photo(keep):
     for number, spec in enumerate(SPECS):
         text = captions.caption(spec, np.random.default_rng(number), keep=keep)
         wanted = wanted_attributes(text, captions.VOCABULARY)
-        assert (wanted["make_up"], wanted["style"]) == (spec.make_up, spec.style), text
-
-
-def test_a_prompt_that_names_neither_asks_for_a_bare_face_in_a_photo():
-    wanted = wanted_attributes("a knight", captions.VOCABULARY)
-    assert wanted == {"subject": "knight", "age": "adult", "make_up": "none", "style": "photo"}
+        assert {a: getattr(spec, a) for a in wanted} == wanted, text
+        assert {"subject", "age", "make_up", "style"} <= wanted.keys(), text
+        named.append(len(wanted))
+    assert min(named) == 4
+    assert keep is not None or max(named) == len(VALUES)  # long captions name all
 
 
 def test_full_caption_names_what_it_says_it_names():

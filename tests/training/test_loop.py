@@ -67,24 +67,21 @@ def test_the_gradient_is_the_mean_over_the_batch_before_it_is_clipped(monkeypatc
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY", 0)
-    plan, made = Plan(640, 32, 0.02), []
-    for folder, interrupted in (("whole", False), ("parts", True)):
-        work = Workspace(tmp_path / folder, 0, CPU)
+    plan = Plan(640, 32, 0.02)
+
+    def interrupted_stage(work):
+        modules, loss_of = tiny_stage(work)
+
+        def stopped(rng, n, fraction):
+            if fraction > 0.5:
+                raise KeyboardInterrupt
+            return loss_of(rng, n, fraction)
+
+        return modules, stopped
+
+    works = [Workspace(tmp_path / name, 0, CPU) for name in ("whole", "parts")]
+    for work in works:
         work.folder.mkdir()
-        if interrupted:
-            with pytest.raises(KeyboardInterrupt):
-                loop.fit(interrupted_stage, "tiny", work, plan, processes=1)
-        made.append(weights(work, plan, processes=1)[0])
-    assert torch.equal(*made)
-
-
-def interrupted_stage(work):
-    """`tiny_stage`, stopped in its middle."""
-    modules, loss_of = tiny_stage(work)
-
-    def stopped(rng, n, fraction):
-        if fraction > 0.5:
-            raise KeyboardInterrupt
-        return loss_of(rng, n, fraction)
-
-    return modules, stopped
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(interrupted_stage, "tiny", works[1], plan, processes=1)
+    assert torch.equal(*(weights(work, plan, processes=1)[0] for work in works))

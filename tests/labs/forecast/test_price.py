@@ -35,11 +35,10 @@ def test_without_prices_all_cards_are_listed_the_fastest_first():
 def test_the_largest_batch_that_surely_fits_is_taken():
     table = take(gpus=["T4", "RTX 2060"])
     for name, batch in table["batch"].items():
-        takes = {
-            size: forecast_memory("sd15-shape", batch_size=size).process
-            for size in (1, 2, 4, 8, 16)
-        }
-        assert batch == max(s for s, (_, _, most) in takes.items() if most <= CARDS[name].memory)
+        memory = CARDS[name].memory_gib * 2**30
+        sizes = (1, 2, 4, 8, 16)
+        takes = {size: forecast_memory("sd15-shape", batch_size=size).process for size in sizes}
+        assert batch == max(size for size, (_, _, most) in takes.items() if most <= memory)
         assert table["fits"][name] == "surely"
     assert table["batch"]["RTX 2060"] < table["batch"]["T4"]
     assert table["price"].isna()["RTX 2060"]  # nobody gave one
@@ -68,21 +67,14 @@ def test_settings_of_memory_alone_make_a_batch_fit(setting, size, batch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"images": 0}, "images is 0: use a whole number, at least 1"),
         ({"images": "1000"}, "images is '1000': use a whole number"),
-        ({"batch_size": 0}, "batch_size is 0: use a whole number"),
-        ({"batch_size": "4"}, "batch_size is '4': use a whole number"),
         ({"batch_size": [4]}, r"batch_size is \[4\]: use a whole number"),
         ({"height": 100}, "height is 100: use a multiple of 8"),
-        ({"num_inference_steps": "20"}, "num_inference_steps is '20': use a whole number"),
         ({"price_per_hour": {"T4": -1}}, "price_per_hour has -1 for T4: use a number"),
         ({"price_per_hour": {"T4": "0.5"}}, "price_per_hour has '0.5' for T4: use a number"),
-        ({"price_per_hour": {"T4": float("nan")}}, "price_per_hour has nan for T4"),
-        ({"price_per_hour": ["T4"]}, r"price_per_hour is \['T4'\]: use a dict"),
         ({"price_per_hour": {"T5": 1}}, "no 'T5' in the table of GPUs"),
         ({"gpus": ["T5"]}, "no 'T5' in the table of GPUs"),
         ({"gpus": "T4"}, r"gpus is 'T4': use a list, such as \['T4'\]"),
-        ({"dtype": "half"}, "'half' cannot be forecast: use float32"),
     ],
     ids=str,
 )
@@ -95,7 +87,6 @@ def test_every_card_is_a_labelled_point():
     table = take(batch_size=4)
     (axes,) = plot_prices(table).axes
     assert {text.get_text() for text in axes.texts} == set(table.index)
-    assert "hours" in axes.get_xlabel() and "price" in axes.get_ylabel()
     assert all(f"{name} " in describe_prices(table) for name in table.index)
 
 
@@ -119,11 +110,6 @@ def test_a_speed_is_compared_with_those_of_others():
     assert f"slower than {count} of {count} published times for a batch of 4" in slow
     assert f"faster than {count} of {count} published times for a batch of 4" in fast
     assert "processor" not in slow
-
-
-def test_a_batch_of_one_depends_on_the_processor():
-    text = is_this_normal(measurement(4.0))
-    assert "for a batch of 1" in text and text.endswith("depends on the processor, too.")
 
 
 def test_the_nearest_batch_is_named_and_bfloat16_is_as_fast_as_float16():

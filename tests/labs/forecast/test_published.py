@@ -2,13 +2,13 @@
 
 import pytest
 
-from labs.forecast.fit import BEGIN, END, README, loss, replace_report, report, rows_to_fit
+from labs.forecast.fit import README, loss, replace_report, report, rows_to_fit
 from labs.forecast.published import (
     forecast_published_memory,
     forecast_published_seconds,
     read_published_seconds,
 )
-from labs.forecast.rates import Constants, read_constants
+from labs.forecast.rates import read_constants
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +19,6 @@ def seconds():
 @pytest.fixture(scope="module")
 def memory():
     return forecast_published_memory()
-
-
-def in_range(rows, published):
-    return ((rows.least <= published) & (published <= rows.most)).mean()
 
 
 @pytest.mark.parametrize("crowd", [False, True])
@@ -43,7 +39,7 @@ def test_each_family_is_forecast_without_itself(seconds, family):
 def test_the_range_contains_most_times_at_batch_1(seconds):
     rows = seconds[seconds.batch_size == 1]
     assert len(rows) > 200
-    assert in_range(rows, rows.seconds) >= 0.8
+    assert rows.inside.mean() >= 0.8
 
 
 def test_stable_diffusion_xl(seconds):
@@ -60,20 +56,13 @@ def test_memory_is_near_published_peaks_and_never_far_below(memory):
 
 def test_the_most_that_is_forecast_holds_published_peaks(memory):
     rows = memory[memory.measure != "allocated"]
-    assert (rows.mib <= rows.most).mean() >= 0.95
     assert (rows.mib / rows.most).max() < 1.1
-    assert in_range(rows, rows.mib) >= 0.95
-
-
-def test_ranges_are_ordered(seconds, memory):
-    for rows in (seconds, memory):
-        assert ((rows.least <= rows.forecast) & (rows.forecast <= rows.most)).all()
+    assert rows.inside.mean() >= 0.95
 
 
 def test_the_readme_reports_these_errors(seconds, memory):
     text = README.read_text(encoding="utf-8")
     assert text == replace_report(text, report(seconds, memory))
-    assert replace_report(f"a\n{BEGIN}old\n{END}\nb", "new\n") == f"a\n{BEGIN}new\n{END}\nb"
 
 
 @pytest.mark.parametrize("left_out", ["", "Ampere", "Turing"])
@@ -84,5 +73,5 @@ def test_no_other_constants_fit_better(left_out):
     least = loss(constants, rows)
     for name, value in constants._asdict().items():
         for factor in (0.95, 1.05):
-            changed: Constants = constants._replace(**{name: factor * value})
+            changed = constants._replace(**{name: factor * value})
             assert loss(changed, rows) > 0.999 * least, (name, factor)
