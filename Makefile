@@ -21,8 +21,6 @@ export JUPYTER_PREFER_ENV_PATH = 1
 # Tests and stored outputs show no progress bars and need no server.
 test notebooks: export CI = true
 test notebooks: export HF_HUB_OFFLINE = 1
-# Notebooks leave out what takes minutes; conftest.py makes them time each call once.
-test: export TUTORIAL_ONCE = 1
 
 .DEFAULT_GOAL := help
 HOST ?= localhost
