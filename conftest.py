@@ -1,4 +1,4 @@
-"""Set up all tests: notebooks make every timed call once, and compile nothing."""
+"""Set up all tests: notebooks make every timed call once, as no test compares seconds."""
 
 import os
 import sys
@@ -7,13 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# No test compares seconds, and torch.compile takes minutes on a CPU; `make notebooks` does both.
 STARTUP = """
-import os
-
 from helpers import timing
-
-os.environ["TORCH_COMPILE_DISABLE"] = "1"
 
 take_turns = timing.take_turns
 

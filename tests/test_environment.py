@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -55,9 +56,10 @@ def test_constraints_cover_the_other_platforms(name):
 
 def test_what_is_installed_is_what_the_constraints_say():
     pins = read_constraints()
-    found = {
-        canonicalize_name(item.name): item.version for item in importlib.metadata.distributions()
-    }
+    # setuptools, once imported, adds copies of its own to the places where packages are looked for.
+    places = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    items = importlib.metadata.distributions(path=places)
+    found = {canonicalize_name(item.name): item.version for item in items}
     installed = {name: Version(Version(found[name]).public) for name in found.keys() & pins}
     assert installed == {name: pins[name] for name in installed}
     assert {"torch", "diffusers", "transformers", "pytest"} <= installed.keys()
