@@ -48,7 +48,7 @@ fast: .venv/.fast ## Install OpenVINO, for the notebook about speed
 
 app: .venv/.app ## Serve the playground as a web page (APP_FLAGS=--Voila.ip=0.0.0.0 for a room)
 	@echo "Serving the playground at http://localhost:8866. Press Ctrl-C here to stop it."
-	@$(BIN)/voila notebooks/08_playground.ipynb --Voila.config_file_paths='["app"]' $(APP_FLAGS)
+	@$(BIN)/voila notebooks/11_playground.ipynb --Voila.config_file_paths='["app"]' $(APP_FLAGS)
 
 notebooks: $(EVERYTHING) ## Run the notebooks and store their outputs (NOTEBOOKS=... for one of them)
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace \

@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 README = ROOT / "README.md"
-NOTEBOOKS = ("02_speed", "03_memory", "05_faster")
+NOTEBOOKS = ("02_speed", "03_memory", "06_faster")
 # The README's columns: a label of a measurement in notebook 05, and its heading.
 COLUMNS = {
     "baseline": "default",

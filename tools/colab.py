@@ -1,8 +1,8 @@
 """Set up the notebooks on Google's Colab, and link them to it.
 
-Colab opens a single notebook. Its first code cell fetches the repository into ./tutorial and calls
-`prepare`; on any other machine that cell does nothing. `prepare` runs before anything is installed,
-so this file needs only what every Colab has.
+Colab opens a single notebook. Its first code cell clones the repository into ./tutorial, unless
+that is there, and calls `prepare`; on any other machine that cell does nothing. `prepare` runs
+before anything is installed, so this file needs only what every Colab has.
 """
 
 from __future__ import annotations
@@ -28,24 +28,13 @@ COLAB = "https://colab.research.google.com"
 BADGE = re.escape(f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]") + r"\([^)\s]+\)"
 MODELS = ("tiny-portraits", "stable-diffusion-v1-5")  # the embedded model, and a full-size one
 FIRST_CELL = """\
-import runpy
-import subprocess
-import sys
-from pathlib import Path
+import runpy, subprocess, sys
 
-# @markdown The repository's address, or the name of its zip once you have uploaded that to Files:
 repository = "{address}"  # @param {{type: "string"}}
 model = "{models[0]}"  # @param ["{models[0]}", "{models[1]}"]
 if "google.colab" in sys.modules:
-    if not (scripts := list(Path().glob("tutorial/*/tools/colab.py"))):
-        fetch = ["git", "clone", "--quiet", "--depth=1", "--", repository, "tutorial/repository"]
-        if repository.endswith(".zip"):
-            fetch = [sys.executable, "-m", "zipfile", "-e", repository, "tutorial"]
-        print(subprocess.run(fetch, capture_output=True, text=True).stderr, end="")
-        scripts = list(Path().glob("tutorial/*/tools/colab.py"))
-    if not scripts:
-        sys.exit("Check the address or the name of the zip above, then run this cell again.")
-    runpy.run_path(str(scripts[0]))["prepare"](model)"""
+    subprocess.run(["git", "clone", "--depth=1", "--", repository, "tutorial"])
+    runpy.run_path("tutorial/tools/colab.py")["prepare"](model)"""
 
 
 def prepare(model: str) -> None:

@@ -30,14 +30,14 @@ FRAME, LAST_FRAME = 180, 2500  # milliseconds
 # The image of each notebook that becomes its thumbnail.
 THUMBNAILS = {
     "00_start_here": 1,
-    "01_how_a_picture_is_made": 5,
+    "01_inside_the_pipeline": 5,
     "02_speed": 5,
     "03_memory": 3,
     "04_quality": 0,
-    "05_faster": -1,
-    "06_choose_a_gpu": 2,
-    "07_many_pictures": 0,
-    "08_playground": 2,
+    "06_faster": -1,
+    "07_choose_a_gpu": 2,
+    "08_many_images": 0,
+    "11_playground": 2,
 }
 THUMBNAIL_SIZE = (240, 135)  # pixels
 

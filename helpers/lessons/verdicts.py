@@ -1,40 +1,41 @@
-"""Compare the Diffusers page's claims with what was measured here, one by one."""
+"""Compare the Diffusers page's claims with what was measured here and elsewhere, one by one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from helpers.lessons.published import CLAIMS
+from helpers.lessons.published import CLAIMS, VERDICTS
 
 if TYPE_CHECKING:
     import pandas
 
-WORDS = {True: "held here", False: "contradicted here", None: "cannot be tested here"}
 _given: dict[str, dict[str, str]] = {}  # by lesson, of this notebook
 
 
-def verdict(lesson: str, held: bool | None, why: str) -> None:
-    """Print whether a lesson's claim held here, and keep it for `verdicts`.
+def verdict(lesson: str, here: str, why: str) -> None:
+    """Print what a claim came to, here and elsewhere, and keep it for `verdicts`.
 
     Args:
-        lesson: a name of `CLAIMS`.
-        held: None where this machine cannot tell; then what others measured is printed too.
-        why: what was measured, in a sentence.
+        lesson: a name of `CLAIMS`, such as "L7".
+        here: one of `VERDICTS`.
+        why: what was measured here, or why nothing could be, in a sentence.
 
     Raises:
-        ValueError: there is no such claim.
+        ValueError: the lesson or the verdict is unknown.
     """
     if lesson not in CLAIMS:
         raise ValueError(f"{lesson!r} is not a lesson with a claim: there are {', '.join(CLAIMS)}.")
-    claim, words = CLAIMS[lesson], WORDS[None if held is None else bool(held)]
-    if held is None and claim.elsewhere:
-        why = f"{why} Elsewhere: {claim.elsewhere}"
-    _given[lesson] = {"claim": claim.text, "verdict": words, "why": why}
-    print(f"{lesson} {words}: {why}")
+    if here not in VERDICTS:
+        raise ValueError(f"{here!r} is not a verdict: choose {', '.join(VERDICTS)}.")
+    claim = CLAIMS[lesson]
+    row = {"here": f"{here}: {why}", "elsewhere": f"{claim.elsewhere}: {claim.evidence}"}
+    _given[lesson] = {"claim": claim.text, **row}
+    for place, text in row.items():
+        print(f"{lesson} {place}: {text.removesuffix(': ')}")
 
 
 def verdicts() -> pandas.DataFrame:
-    """Return a table of all verdicts of this notebook: the claim, the verdict, and why."""
+    """Return a table of this notebook's verdicts: the claim, and what it came to in both places."""
     import pandas
 
     pandas.set_option("display.max_colwidth", None)

@@ -13,7 +13,7 @@ from helpers.timing import measure
 measure(lambda: [0, 0], device="cpu", label=os.environ["TUTORIAL_MODEL"], num_inference_steps=20)
 measure(lambda: None, device="cpu", label="again")
 """
-ROW = {"notebook": "05_faster", "images": 1, "device": "GPU", "versions": {}, "speedup": None}
+ROW = {"notebook": "06_faster", "images": 1, "device": "GPU", "versions": {}, "speedup": None}
 
 
 def write_notebook(folder, *sources):
@@ -53,7 +53,7 @@ def test_the_readme_has_the_table_of_the_results():
 
 
 def test_the_notebook_measures_what_the_table_shows():
-    text = (benchmark.ROOT / "notebooks/05_faster.ipynb").read_text(encoding="utf-8")
+    text = (benchmark.ROOT / "notebooks/06_faster.ipynb").read_text(encoding="utf-8")
     assert all(f'\\"{label}\\"' in text for label in benchmark.COLUMNS)
 
 

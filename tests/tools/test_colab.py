@@ -54,12 +54,10 @@ def test_anywhere_else_the_first_cell_does_nothing(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["mine-main.zip", "Bob's tutorial (1).zip"])
-def test_an_uploaded_zip_is_unpacked(tmp_path, name):
-    with zipfile.ZipFile(tmp_path / name, "w") as archive:
-        archive.writestr("mine-main/tools/colab.py", STUB)
-        archive.writestr("__MACOSX/mine-main/tools/._colab.py", "raise SystemExit")
-    assert run_cell(name, tmp_path).stdout.startswith("prepared for tiny-portraits\n")
+def test_a_folder_that_was_uploaded_and_unpacked_is_used(tmp_path):
+    (tmp_path / "tutorial/tools").mkdir(parents=True)
+    (tmp_path / "tutorial/tools/colab.py").write_text(STUB)
+    assert run_cell("", tmp_path).stdout.startswith("prepared for tiny-portraits\n")
 
 
 def test_an_address_is_cloned_once(tmp_path):
@@ -72,14 +70,11 @@ def test_an_address_is_cloned_once(tmp_path):
     assert again.stdout.startswith("prepared"), again.stderr
 
 
-@pytest.mark.parametrize("repository", ["half.zip", "missing.zip", "file:///nowhere", "--version"])
-def test_what_cannot_be_fetched_is_explained(tmp_path, repository):
-    (tmp_path / "half.zip").write_bytes(b"PK, and half of the upload")
+@pytest.mark.parametrize("repository", ["", "file:///nowhere", "--version"])
+def test_what_cannot_be_fetched_is_explained_by_git(tmp_path, repository):
     run = run_cell(repository, tmp_path)
-    assert re.search("not a zip file|No such file|fatal: ", run.stdout)
-    assert run.stderr == (
-        "Check the address or the name of the zip above, then run this cell again.\n"
-    )
+    assert "fatal: repository" in run.stderr and run.returncode
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_choice_of_models_begins_with_the_default_one():

@@ -24,7 +24,7 @@ from playwright.sync_api import TimeoutError, expect, sync_playwright
 from labs.images import read_settings
 
 ROOT = Path(__file__).parents[3]
-NAME = "08_playground.ipynb"
+NAME = "11_playground.ipynb"
 CHROMIUM = find_chromium()
 LAPTOP, PHONE = {"width": 1366, "height": 768}, {"width": 360, "height": 740}
 PATIENCE = 120_000  # milliseconds, as the machine may be busy
