@@ -33,7 +33,7 @@ import runpy, subprocess, sys
 repository = "{address}"  # @param {{type: "string"}}
 model = "{models[0]}"  # @param ["{models[0]}", "{models[1]}"]
 if "google.colab" in sys.modules:
-    subprocess.run(["git", "clone", "--depth=1", "--", repository, "tutorial"])
+    subprocess.run(["git", "clone", "-q", "--depth=1", "--", repository, "tutorial"])
     runpy.run_path("tutorial/tools/colab.py")["prepare"](model)"""
 
 

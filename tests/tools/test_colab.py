@@ -73,7 +73,7 @@ def test_an_address_is_cloned_once(tmp_path):
 @pytest.mark.parametrize("repository", ["", "file:///nowhere", "--version"])
 def test_what_cannot_be_fetched_is_explained_by_git(tmp_path, repository):
     run = run_cell(repository, tmp_path)
-    assert "fatal: repository" in run.stderr and run.returncode
+    assert "fatal: " in run.stderr and run.returncode
     assert list(tmp_path.iterdir()) == []
 
 
@@ -149,7 +149,7 @@ def test_colab_keeps_its_pytorch_and_gets_what_it_lacks(machine):
     write_wheel(machine / "wheels", "diffusers", "0.49.0")  # in the range, but never tested
     run, installed = run_on(machine, "import numpy, torch\n")
     assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.strip() == str(machine / "content/tutorial/repository")
+    assert run.stdout.strip() == str(machine / "content/tutorial")
     kept = {name: installed[name] for name in PRESENT if name != "accelerate"}
     assert kept == {name: PRESENT[name] for name in kept}
     assert installed["accelerate"] != PRESENT["accelerate"]  # older than the range
