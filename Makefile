@@ -27,7 +27,7 @@ HOST ?= localhost
 # The page's JavaScript is linted and tested where npm can fetch what that needs.
 WEB := $(if $(shell command -v npm),web/node_modules)
 
-.PHONY: help lab test check fast app page notebooks lint html slides badges pictures screenshot benchmark model evaluate clean
+.PHONY: help lab test check fast page notebooks lint html badges pictures benchmark model evaluate clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,10 +46,6 @@ check: $(READER) ## Check in a minute whether this machine is ready
 
 fast: .venv/.fast ## Install OpenVINO, for the notebook about speed
 
-app: .venv/.app ## Serve the playground as a web page (APP_FLAGS=--Voila.ip=0.0.0.0 for a room)
-	@echo "Serving the playground at http://localhost:8866. Press Ctrl-C here to stop it."
-	@$(BIN)/voila notebooks/11_playground.ipynb --Voila.config_file_paths='["app"]' $(APP_FLAGS)
-
 notebooks: $(EVERYTHING) ## Run the notebooks and store their outputs (NOTEBOOKS=... for one of them)
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False \
@@ -66,19 +62,13 @@ page: .venv/.web web/node_modules ## Build the page that generates images in any
 html: .venv/.site ## Build a site of the notebooks, with search, in build/html; with the page if it was built
 	@$(BIN)/python -m tools.site
 
-slides: $(READER) ## Convert the notebooks to slides, in build/slides
-	@$(BIN)/python -m tools.slides
-
 badges: $(READER) ## Link README and notebooks to Colab, at the address in pyproject.toml
 	@$(BIN)/python tools/colab.py
 
-pictures: $(READER) ## Generate the README's images
+pictures: $(EVERYTHING) ## Generate the README's images, in Chromium with the page in build/page
 	@$(BIN)/python -m tools.pictures
 
-screenshot: $(EVERYTHING) ## Take the README's screenshot of the playground, in Chromium
-	@$(BIN)/pytest -q tests/labs/playground/test_browser.py -k app_the_playground --screenshot docs/playground.png
-
-benchmark: $(EVERYTHING) ## Measure this machine with the notebooks, into results/ (MODEL=sd15-shape)
+benchmark: $(EVERYTHING) ## Measure this machine, for the README's table (MODEL=sd15-shape)
 	@$(BIN)/python -m tools.benchmark --model $(MODEL)
 
 model: $(EVERYTHING) ## Train the embedded models (ARGS="--start models" to train them further)
@@ -115,5 +105,5 @@ web/node_modules: web/package.json web/package-lock.json
 	@touch $@
 
 $(EVERYTHING): $(READER)
-	@$(PIP) --editable '.[app,fast,site,test,training,web]'
+	@$(PIP) --editable '.[fast,site,test,training,web]'
 	@touch $@

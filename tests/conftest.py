@@ -10,10 +10,6 @@ from helpers import MODELS, load_judge, load_pipeline
 pytest.register_assert_rewrite("calls")  # which asserts for several tests
 
 
-def pytest_addoption(parser):
-    parser.addoption("--screenshot", help="where to save a picture of the playground")
-
-
 def pytest_collection():
     """Looking for garbage among all that is imported takes a quarter of the time of importing."""
     gc.disable()

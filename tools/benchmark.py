@@ -1,27 +1,22 @@
-"""`make benchmark`: run the notebooks that measure, and keep what they measured on this machine."""
+"""`make benchmark`: run the notebook that compares, and write this machine's row in the README."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import re
 import tempfile
 from pathlib import Path
-from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "results"
-README = ROOT / "README.md"
-NOTEBOOKS = ("02_speed", "03_memory", "06_faster")
-# The README's columns: a label of a measurement in notebook 05, and its heading.
-COLUMNS = {
-    "baseline": "default",
-    "recipe": "the page's recipe",
-    "nothing lost, together": "part two, same image",
-    "all together": "and four-step weights",
-}
-# Runs before a notebook's own cells, and stores what `measure` measures.
+README, NOTEBOOK = ROOT / "README.md", ROOT / "notebooks" / "06_faster.ipynb"
+# The labels of the notebook's measurements that the README's table shows, in its order.
+LABELS = ("baseline", "recipe", "nothing lost, together", "all together")
+END = "<!-- end of results -->"
+# Runs before the notebook's own cells, and stores what `measure` measures.
 STORE = """
 import json
 from helpers import timing
@@ -34,79 +29,48 @@ timing.observers.append(_store)
 """
 
 
-def run_notebook(path: Path, model: str) -> list[dict[str, Any]]:
-    """Run a notebook with a model of `MODELS`, without changing its file.
-
-    Returns:
-        What it measured, in order: `Measurement.as_dict()`, with the notebook's name.
-    """
-    import nbformat
-    from nbclient import NotebookClient
-
+def run_notebook(path: Path, model: str) -> list[dict]:
+    """Run a notebook with a model of `MODELS`, unchanged, and return what it measured."""
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "measurements.jsonl"
         lines.touch()
         notebook.cells.insert(0, nbformat.v4.new_code_cell(STORE.format(path=str(lines))))
-        client = NotebookClient(
-            notebook, timeout=None, resources={"metadata": {"path": str(path.parent)}}
-        )
+        place = {"metadata": {"path": str(path.parent)}}
+        client = NotebookClient(notebook, timeout=None, resources=place)
         client.execute(env=os.environ | {"TUTORIAL_MODEL": model, "CI": "true"})
-        rows = map(json.loads, lines.read_text(encoding="utf-8").splitlines())
-        return [{"notebook": path.stem, **row} for row in rows]
+        return [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
 
 
-def write_results(model: str, rows: list[dict[str, Any]], folder: Path = RESULTS) -> Path:
-    """Write one file for a machine and a model: its name, its versions and the measurements.
+def make_row(model: str, rows: list[dict]) -> str:
+    """A line of the table: the machine, the model, and the seconds per image of each label.
 
     Raises:
         ValueError: nothing was measured.
     """
     if not rows:
         raise ValueError("Nothing was measured: give a notebook that calls `measure`.")
-    machine = rows[-1]["device"]
-    name = re.sub(r"[^a-z0-9]+", "-", f"{machine} {model}".lower()).strip("-")
-    content = {"machine": machine, "model": model, "versions": rows[-1]["versions"]}
-    content["measurements"] = [
-        {key: value for key, value in row.items() if key != "versions"} for row in rows
-    ]
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return path
+    seconds = {row["label"]: row["seconds"] / max(1, row["images"]) for row in rows}
+    cells = [f"{seconds[label]:.2f} s" if label in seconds else "" for label in LABELS]
+    return f"| {' | '.join([rows[-1]['device'], model, *cells])} |"
 
 
-def make_table(folder: Path = RESULTS) -> str:
-    """Return the README's table: a row for each file of results, in seconds per image."""
-    lines = [["machine", "model", *COLUMNS.values()], ["---"] * (2 + len(COLUMNS))]
-    for path in sorted(folder.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        cells = {}
-        for row in content["measurements"]:
-            speedup = f" ({row['speedup']:.1f})" if row["speedup"] else ""
-            cells[row["label"]] = f"{row['seconds'] / max(1, row['images']):.2f} s{speedup}"
-        shown = [cells.get(label, "") for label in COLUMNS]
-        lines.append([content["machine"], content["model"], *shown])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def insert_table(text: str, table: str) -> str:
-    """Return a text with the table between its two comments about results."""
-    between = re.compile("(?<=<!-- results -->).*(?=<!-- end of results -->)", re.DOTALL)
-    return between.sub(lambda _: f"\n{table}\n", text)
+def add_row(text: str, row: str) -> str:
+    """Return a text with the row at the end of its table, in place of the machine's earlier one."""
+    start = row.split("|")[1:3]
+    lines = [line for line in text.splitlines() if line.split("|")[1:3] != start]
+    lines.insert(lines.index(END), row)
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Run the notebooks, and write this machine's file and the README's table."""
+    """Run the notebook and change the README."""
     parser = argparse.ArgumentParser("python -m tools.benchmark", description=__doc__)
     parser.add_argument("--model", default="tiny-portraits", help="a name of MODELS")
     model = parser.parse_args().model
-    rows = []
-    for name in NOTEBOOKS:
-        rows += run_notebook(ROOT / "notebooks" / f"{name}.ipynb", model)
-        path = write_results(model, rows)  # kept if a later notebook fails
-    README.write_text(insert_table(README.read_text("utf-8"), make_table()), "utf-8")
-    print(f"Written: {path}\n\n{make_table()}")
+    row = make_row(model, run_notebook(NOTEBOOK, model))
+    README.write_text(add_row(README.read_text("utf-8"), row), "utf-8")
+    print(row)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ PROVIDED = {"ipython", "ipywidgets", "jupyter-client", "jupyterlab", "torch"}
 PYTORCH = {"torch", "torchaudio", "torchvision", "triton"}
 COLAB = "https://colab.research.google.com"
 BADGE = re.escape(f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]") + r"\([^)\s]+\)"
+CLONED = ("<address of this repository>", "<its folder>")  # in the README without an address
 MODELS = ("tiny-portraits", "stable-diffusion-v1-5")  # the embedded model, and a full-size one
 FIRST_CELL = """\
 import runpy, subprocess, sys
@@ -156,18 +157,34 @@ def write_badges() -> str:
         text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)
         path.write_text(text + "\n", encoding="utf-8")
     readme = ROOT / "README.md"
-    text = re.sub(
-        rf"(\]\((notebooks/[\w/]+\.ipynb)\))( {BADGE})?",
-        lambda link: f"{link[1]} {badge(address, ROOT / link[2])}" if address else link[1],
-        readme.read_text(encoding="utf-8"),
-    )
-    readme.write_text(text, encoding="utf-8")
+    readme.write_text(link_readme(readme.read_text(encoding="utf-8"), address), encoding="utf-8")
     if not address:
         return (
             f"Wrote the first cells of {len(notebooks)} notebooks, without links to Colab: set "
             "Repository under [project.urls] in pyproject.toml to the address on GitHub first."
         )
     return f"Linked {len(notebooks)} notebooks and the README to Colab, from {address}."
+
+
+def link_readme(text: str, address: str) -> str:
+    """Return the README with the address to clone, and links to Colab and to the site."""
+    owner, _, name = address.removeprefix("https://github.com/").partition("/")
+    site = f"https://{owner}.github.io/{name}/"
+    badges = [
+        badge(address, ROOT / "notebooks/00_start_here.ipynb"),
+        f"[![Read as a site](https://img.shields.io/badge/read-as_a_site-blue)]({site})",
+        f"[![Generate in the browser](https://img.shields.io/badge/generate-in_the_browser-blue)]"
+        f"({site}draw/)",
+    ]
+    shown = " ".join(badges) + "\n" if address else ""
+    text = re.sub(r"(?<=<!-- badges -->\n)(\[.*\n)?", lambda _: shown, text)
+    clone, folder = (address, name) if address else CLONED
+    text = re.sub(r"(git clone --depth 1 ).+(\s+cd ).+", rf"\1{clone}\2{folder}", text)
+    return re.sub(
+        rf"(\]\((notebooks/[\w/]+\.ipynb)\))( {BADGE})?",
+        lambda link: f"{link[1]} {badge(address, ROOT / link[2])}" if address else link[1],
+        text,
+    )
 
 
 def badge(address: str, path: Path) -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import io
 import json
+import os
 import shutil
 import warnings
 from functools import partial
-from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -228,31 +230,41 @@ def compress(folder: Path) -> None:
             path.with_name(f"{path.name}.gz").write_bytes(packed)
 
 
+class PageServer(ThreadingHTTPServer):
+    """A server for a room, whose browsers open six connections each at the same moment."""
+
+    request_queue_size = 512  # the default of 5 makes the sixth visitor wait for a second or more
+    daemon_threads = True
+
+
 class PageHandler(SimpleHTTPRequestHandler):
     """Serves the page, compressed where a compressed copy exists, and lets it use threads."""
 
     protocol_version = "HTTP/1.1"
+    packed = False
     extensions_map = SimpleHTTPRequestHandler.extensions_map | {
         ".mjs": "text/javascript", ".js": "text/javascript", ".wasm": "application/wasm",
         ".onnx": "application/octet-stream",
     }  # fmt: skip
 
-    def do_GET(self) -> None:
-        """Send a file, its compressed copy if the browser takes it."""
-        path = Path(self.translate_path(self.path))
-        packed = path.with_name(f"{path.name}.gz")
-        if "gzip" not in self.headers.get("Accept-Encoding", "") or not packed.is_file():
-            return super().do_GET()
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", self.guess_type(str(path)))
-        self.send_header("Content-Encoding", "gzip")
-        self.send_header("Content-Length", str(packed.stat().st_size))
-        self.end_headers()
-        with packed.open("rb") as file:
-            shutil.copyfileobj(file, self.wfile)
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        """Answer with the compressed copy of a file, if there is one and the browser takes it."""
+        name = self.path.partition("?")[0]
+        accepted = "gzip" in self.headers.get("Accept-Encoding", "")
+        self.packed = accepted and Path(self.translate_path(f"{name}.gz")).is_file()
+        if self.packed:
+            self.path = f"{name}.gz"
+        return super().send_head()
+
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        """The type of a file, or of what a compressed copy holds."""
+        return super().guess_type(str(path).removesuffix(".gz"))
 
     def end_headers(self) -> None:
         """Isolate the page, which browsers ask for before they share memory between threads."""
+        if self.packed:
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Cache-Control", "no-cache")  # ask whether a kept copy is still current
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         super().end_headers()
@@ -263,7 +275,7 @@ class PageHandler(SimpleHTTPRequestHandler):
 
 def serve_page(host: str, port: int) -> None:
     """Serve build/page until Ctrl-C, and say at which address."""
-    server = ThreadingHTTPServer((host, port), partial(PageHandler, directory=str(PAGE)))
+    server = PageServer((host, port), partial(PageHandler, directory=str(PAGE)))
     print(f"The page is at http://{local_address(host)}:{server.server_port}; Ctrl-C ends it.")
     try:
         server.serve_forever()

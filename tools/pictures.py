@@ -1,94 +1,89 @@
-"""`make pictures`: generate the README's images and a thumbnail for each notebook."""
+"""`make pictures`: generate the README's images: portraits, how they form, and the page in use."""
 
 from __future__ import annotations
 
-import base64
-import io
+import shutil
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-import nbformat
 import torch
-from PIL import Image, ImageOps
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
 
-from helpers import get_inputs, image_grid, load_pipeline
+from helpers import image_grid, load_pipeline, make_generators
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PROMPTS = (
-    "portrait photo of a old warrior chief, blue on red, side profile",
-    "oil painting of a young queen, green on pink, front view, smiling",
-    "comic book drawing of the oldest wizard, purple on yellow, looking at the camera",
-    "watercolour of a pirate, red on white, side profile, serious eyes",
-    "portrait photo of a young astronaut, yellow on blue, looking at the camera",
-    "pencil sketch of a knight, teal on orange, side profile, looking away",
-    "portrait photo of a old ranger, orange on teal, front view",
-    "oil painting of a jester, white on purple, hard rim lighting photography",
-)
-WIDTH = 192  # pixels of a portrait in the animation
-COLOURS = 96  # of the animation
-FRAME, LAST_FRAME = 180, 2500  # milliseconds
-# The image of each notebook that becomes its thumbnail.
-THUMBNAILS = {
-    "00_start_here": 1,
-    "01_inside_the_pipeline": 5,
-    "02_speed": 5,
-    "03_memory": 3,
-    "04_quality": 0,
-    "06_faster": -1,
-    "07_choose_a_gpu": 2,
-    "08_many_images": 0,
-    "11_playground": 2,
+PORTRAITS = {  # prompts, as the README repeats them, and seeds
+    "portrait photo of a old warrior chief, blue on red, side profile": 4,
+    "oil painting of a young queen, green on pink, front view, smiling": 0,
+    "comic book drawing of the oldest wizard, purple on yellow, looking at the camera": 0,
+    "portrait photo of a young astronaut, yellow on blue, looking at the camera": 0,
 }
-THUMBNAIL_SIZE = (240, 135)  # pixels
+STEPS, WIDTH, COLOURS = 20, 160, 128  # of the animation: pixels of a portrait, colours of a frame
+FIRST_FRAME, FRAME, LAST_FRAME = 800, 180, 2500  # milliseconds
 
 
 @torch.no_grad()
 def animate(pipeline: Any) -> list[Image.Image]:
-    """Return a frame for each of 20 steps: the predicted clean images, side by side."""
-    frames = []
+    """Return the decoded latents before the first step and after each, side by side."""
+    config, generators = pipeline.unet.config, make_generators(PORTRAITS.values())
+    size = (len(generators), config.in_channels, config.sample_size, config.sample_size)
+    noise = randn_tensor(size, generator=generators)
+    frames: list[Image.Image] = []
 
-    def add_frame(pipe: Any, step: int, t: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
-        clean = pipe.scheduler.model_outputs[-1]  # DPM-Solver++ keeps the predicted original sample
-        pixels = pipe.vae.decode(clean / pipe.vae.config.scaling_factor).sample
-        images = pipe.image_processor.postprocess(pixels)
-        frame = Image.new("RGB", (WIDTH * len(images), WIDTH))
-        for number, image in enumerate(images):
-            portrait = image.resize((WIDTH, WIDTH), Image.Resampling.LANCZOS)
-            frame.paste(portrait, (number * WIDTH, 0))
-        frames.append(frame.quantize(COLOURS))
+    def add_frame(_: Any, step: int, t: object, tensors: dict[str, Any]) -> dict[str, Any]:
+        pixels = pipeline.vae.decode(tensors["latents"] / pipeline.vae.config.scaling_factor).sample
+        row = Image.new("RGB", (WIDTH * len(pixels), WIDTH))
+        for number, image in enumerate(pipeline.image_processor.postprocess(pixels)):
+            row.paste(image.resize((WIDTH, WIDTH), Image.Resampling.LANCZOS), (number * WIDTH, 0))
+        frames.append(row.quantize(COLOURS))
         return tensors
 
-    pipeline(**get_inputs(4, prompt=PROMPTS[:4]), callback_on_step_end=add_frame)
+    add_frame(pipeline, 0, None, {"latents": noise})
+    options = {"num_inference_steps": STEPS, "latents": noise, "callback_on_step_end": add_frame}
+    pipeline(list(PORTRAITS), **options)
     return frames
 
 
-def stored_images(path: Path) -> list[Image.Image]:
-    """Return all images in the outputs of a notebook, in order."""
-    outputs = [
-        output["data"]
-        for cell in nbformat.read(path, as_version=4).cells
-        for output in cell.get("outputs", [])
-        if "data" in output
-    ]
-    kinds = ("image/jpeg", "image/png")
-    stored = [data[kind] for data in outputs for kind in kinds if kind in data]
-    return [Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB") for text in stored]
+def take_screenshot(path: Path) -> None:
+    """Save the page that `make page` built after two images, as wide as a laptop."""
+    from playwright.sync_api import sync_playwright
+
+    from tools.page import PAGE, PageHandler, PageServer
+
+    server = PageServer(("localhost", 0), partial(PageHandler, directory=str(PAGE)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        page.set_default_timeout(600_000)
+        page.goto(f"http://localhost:{server.server_port}/")
+        for prompt, seed in list(PORTRAITS.items())[1::-1]:
+            page.wait_for_selector("#generate:not([disabled])")
+            page.fill("#prompt", prompt)
+            page.fill("#seed", str(seed))
+            page.click("#generate")
+            page.wait_for_function("document.getElementById('status').textContent.startsWith('D')")
+        page.screenshot(path=path, type="jpeg", quality=88)
+        browser.close()
+    server.shutdown()
 
 
 def main() -> None:
-    """Write docs/grid.jpg, docs/forming.gif and docs/notebooks/."""
+    """Write docs/grid.jpg, docs/forming.gif and docs/page.jpg."""
     pipeline = load_pipeline(device="cpu", scheduler="DPMSolverMultistepScheduler")
-    images = pipeline(**get_inputs(len(PROMPTS), prompt=PROMPTS)).images
-    image_grid(images, 2, 4).save(DOCS / "grid.jpg", quality=92)
+    generators = make_generators(PORTRAITS.values())
+    images = pipeline(list(PORTRAITS), generator=generators, num_inference_steps=STEPS).images
+    image_grid(images, 1, len(images)).save(DOCS / "grid.jpg", quality=92)
     first, *others = animate(pipeline)
-    durations = [FRAME] * len(others) + [LAST_FRAME]
+    durations = [FIRST_FRAME, *[FRAME] * (len(others) - 1), LAST_FRAME]
     options = {"append_images": others, "duration": durations, "loop": 0, "optimize": True}
     first.save(DOCS / "forming.gif", save_all=True, **options)
-    (DOCS / "notebooks").mkdir(exist_ok=True)
-    for name, number in THUMBNAILS.items():
-        image = stored_images(DOCS.parent / "notebooks" / f"{name}.ipynb")[number]
-        small = ImageOps.pad(image, THUMBNAIL_SIZE, Image.Resampling.LANCZOS, color="white")
-        small.save(DOCS / "notebooks" / f"{name}.jpg", quality=90)
+    take_screenshot(DOCS / "page.jpg")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,6 @@ def write_index() -> str:
         "Part one: the walkthrough": [f"notebooks/{name}" for name in names if name < PART_TWO],
         "Part two: labs": [f"notebooks/{name}" for name in names if name >= PART_TWO],
         "Solutions": [f"notebooks/solutions/{name}" for name in solutions],
-        "For teachers": ["handout"],
         "The labs' code": [path.as_posix() for path in labs],
     }
     lines = ["# Effective and efficient diffusion", ""]
@@ -72,7 +71,6 @@ def build_site(site: Path = SITE) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(prepare_notebook(path), target)
     (SOURCE / "index.md").write_text(write_index(), encoding="utf-8")
-    shutil.copy(ROOT / "docs/teaching/handout.md", SOURCE)
     for path in ROOT.glob("labs/**/README.md"):
         (SOURCE / path.parent.relative_to(ROOT)).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, SOURCE / path.relative_to(ROOT))

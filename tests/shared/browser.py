@@ -1,9 +1,15 @@
-"""Where the browser is that the tests drive."""
+"""Chromium for the tests, and what they do with the page that `make page` builds."""
 
 import os
 import shutil
+import threading
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+READY = "#generate:not([disabled])"
 
 
 def find_chromium():
@@ -12,3 +18,64 @@ def find_chromium():
         assert shutil.which(name), f"CHROMIUM names {name}, which is not installed"
         return shutil.which(name)
     return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@contextmanager
+def launch():
+    """Start Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def serve(folder):
+    """Serve a built page, and give its address."""
+    from tools.page import PageHandler, PageServer
+
+    server = PageServer(("localhost", 0), partial(PageHandler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://localhost:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+def generate(page, **settings):
+    """Set the controls, generate, and return the image as an array (128 x 128 x 3)."""
+    for control, value in settings.items():
+        if control == "scheduler":
+            page.select_option("#scheduler", value)
+        elif control in ("steps", "guidance"):
+            page.evaluate(
+                "([id, value]) => { const input = document.getElementById(id); input.value = value;"
+                " input.dispatchEvent(new Event('input', {bubbles: true})); }",
+                [control, value],
+            )
+        else:
+            page.fill(f"#{control.replace('_', '-')}", value)
+    page.click("#generate")
+    page.wait_for_function("document.getElementById('generate').disabled")
+    page.wait_for_selector(READY)
+    pixels = page.evaluate(
+        "[...document.getElementById('image').getContext('2d').getImageData(0, 0, 128, 128).data]"
+    )
+    return np.array(pixels, int).reshape(128, 128, 4)[..., :3]
+
+
+def of_pytorch(scheduler, prompt, seed, steps, negative_prompt=""):
+    """The same image by Diffusers, in float32: few steps with LCM and its weights."""
+    from helpers import MODELS, MODELS_FOLDER, load_pipeline, make_generators
+
+    few = scheduler == "LCMScheduler"
+    pipeline = load_pipeline(device="cpu", dtype="float32", scheduler=scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    if few:
+        pipeline.load_lora_weights(MODELS_FOLDER / MODELS["tiny-portraits"].few_steps)
+    image = pipeline(
+        prompt, negative_prompt=negative_prompt, generator=make_generators(seed),
+        num_inference_steps=steps, guidance_scale=1 if few else 7.5,
+    ).images[0]  # fmt: skip
+    return np.asarray(image, int)

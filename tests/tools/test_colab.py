@@ -211,7 +211,10 @@ def test_badges_link_to_colab_and_follow_the_address(project):
         nbformat.validate(notebook)
         (link,) = re.findall(r"Open in Colab\]\(.+\)\](\(.+\))", notebook.cells[0].source)
         assert link == f"{start}{path.relative_to(project).as_posix()})"
-    assert f"{start}notebooks/00_start_here.ipynb)" in (project / "README.md").read_text("utf-8")
+    readme = (project / "README.md").read_text("utf-8")
+    assert f"{start}notebooks/00_start_here.ipynb)" in readme
+    assert "(https://someone.github.io/some-tutorial/draw/)" in readme
+    assert f"git clone --depth 1 {ADDRESS}\n    cd some-tutorial\n" in readme
     set_address("")
     colab.write_badges()
     assert [path.read_bytes() for path in files] == before

@@ -1,23 +1,21 @@
 """The page in Chromium: its images are PyTorch's, and whatever goes wrong gets a sentence."""
 
-import threading
-from functools import partial
-from http.server import ThreadingHTTPServer
+import urllib.error
+import urllib.request
 
+import browser
 import numpy as np
 import pytest
-from browser import find_chromium
+from browser import READY, generate, of_pytorch
 
-from helpers import MODELS, MODELS_FOLDER, load_pipeline, make_generators
 from labs.images import read_settings
 from tools import page as page_tool
 
 pytestmark = [
-    pytest.mark.skipif(not find_chromium(), reason="Chromium is not installed"),
+    pytest.mark.skipif(not browser.find_chromium(), reason="Chromium is not installed"),
     pytest.mark.skipif(not page_tool.RUNTIME.is_dir(), reason="run `make page` once"),
 ]
 AXE = page_tool.WEB / "node_modules" / "axe-core" / "axe.min.js"
-READY = "#generate:not([disabled])"
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +27,14 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(folder):
-    handler = partial(page_tool.PageHandler, directory=str(folder))
-    server = ThreadingHTTPServer(("localhost", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://localhost:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
+    with browser.serve(folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with browser.launch() as chromium:
+        yield chromium
 
 
 @pytest.fixture
@@ -61,64 +51,26 @@ def opened(chromium, address):
     assert errors == []
 
 
-def generate(page, **settings):
-    """Set the controls, generate, and return the image as an array (128 x 128 x 3)."""
-    for control, value in settings.items():
-        if control == "scheduler":
-            page.select_option("#scheduler", value)
-        elif control in ("steps", "guidance"):
-            page.evaluate(
-                "([id, value]) => { const input = document.getElementById(id); input.value = value;"
-                " input.dispatchEvent(new Event('input', {bubbles: true})); }",
-                [control, value],
-            )
-        else:
-            page.fill(f"#{control.replace('_', '-')}", value)
-    page.click("#generate")
-    page.wait_for_function("document.getElementById('generate').disabled")
-    page.wait_for_selector(READY)
-    pixels = page.evaluate(
-        "[...document.getElementById('image').getContext('2d').getImageData(0, 0, 128, 128).data]"
-    )
-    return np.array(pixels, int).reshape(128, 128, 4)[..., :3]
-
-
 def status(page):
     return page.inner_text("#status")
 
 
-def of_pytorch(scheduler, prompt, seed, steps, negative_prompt="", guidance_scale=7.5, lora=None):
-    pipeline = load_pipeline(device="cpu", dtype="float32", scheduler=scheduler)
-    if lora:
-        pipeline.load_lora_weights(lora)
-    image = pipeline(
-        prompt, negative_prompt=negative_prompt, generator=make_generators(seed),
-        num_inference_steps=steps, guidance_scale=guidance_scale,
-    ).images[0]  # fmt: skip
-    return np.asarray(image, int)
-
-
 @pytest.mark.parametrize(
-    ("scheduler", "seed"),
-    [("DPMSolverMultistepScheduler", 0), ("DDIMScheduler", 2**32 - 1)],
+    ("scheduler", "seed", "steps", "negative"),
+    [
+        ("DPMSolverMultistepScheduler", 0, 10, "blue on red"),
+        ("DDIMScheduler", 2**32 - 1, 10, "blue on red"),
+        ("LCMScheduler", 5, 4, ""),  # with weights that are fetched when they are asked for
+    ],
 )
-def test_the_image_is_pytorchs(opened, scheduler, seed):
+def test_the_image_is_pytorchs(opened, scheduler, seed, steps, negative):
     prompt = "portrait photo of a old warrior chief, smiling"
     shown = generate(
-        opened, prompt=prompt, negative_prompt="blue on red", seed=str(seed), scheduler=scheduler,
-        steps=10,
+        opened, prompt=prompt, negative_prompt=negative, seed=str(seed), scheduler=scheduler,
+        steps=steps,
     )  # fmt: skip
-    wanted = of_pytorch(scheduler, prompt, seed, 10, "blue on red")
-    assert np.abs(shown - wanted).max() <= 2
-    assert status(opened).startswith("Done: 10 steps")
-
-
-def test_four_steps_with_weights_that_are_fetched_when_asked_for(opened):
-    shown = generate(opened, prompt="a knight", seed="5", scheduler="LCMScheduler")
-    lora = MODELS_FOLDER / MODELS["tiny-portraits"].few_steps
-    wanted = of_pytorch("DDIMScheduler", "a knight", 5, 4, lora=lora)
-    assert shown.shape == wanted.shape
-    assert status(opened).startswith("Done: 4 steps")
+    assert np.abs(shown - of_pytorch(scheduler, prompt, seed, steps, negative)).max() <= 2
+    assert status(opened).startswith(f"Done: {steps} steps")
 
 
 def test_the_strip_shows_every_step_and_can_be_scrubbed(opened):
@@ -232,12 +184,18 @@ def test_it_is_accessible_and_fits_the_screen(chromium, address, scheme, width):
     context.close()
 
 
-def test_the_download_is_small(folder):
-    files = [path for path in folder.rglob("*") if path.suffix != ".gz"]
-    sizes = [
-        min(path.stat().st_size, packed.stat().st_size) if packed.is_file() else path.stat().st_size
-        for path in files
-        if path.is_file() and path.name != "unet-few-steps.onnx"
-        for packed in [path.with_name(f"{path.name}.gz")]
-    ]
-    assert sum(sizes) <= 20 * 10**6
+def test_the_download_is_small_and_a_second_visit_needs_none(folder, address):
+    size = 0
+    for path in folder.rglob("*"):
+        if not path.is_file() or path.suffix == ".gz" or path.name == "unet-few-steps.onnx":
+            continue
+        url = address + path.relative_to(folder).as_posix()
+        request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(request) as response:
+            size += len(response.read())
+            assert response.headers["Content-Type"] != "application/gzip"
+            assert response.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+        request.add_header("If-Modified-Since", response.headers["Last-Modified"])
+        with pytest.raises(urllib.error.HTTPError, match="304"):
+            urllib.request.urlopen(request)
+    assert size <= 20 * 10**6

@@ -7,7 +7,8 @@ import { makeChips } from "./words.js";
 
 const DEFAULTS = { prompt: "portrait photo of a old warrior chief", negativePrompt: "", seed: "0", steps: 20, guidanceScale: 7.5, scheduler: "DPMSolverMultistepScheduler" };
 const FEW_STEPS = { scheduler: "LCMScheduler", steps: 4, guidanceScale: 1 };
-const MAX_RESULTS = 100;
+const MAX_RESULTS = 50;
+const WITH_STEPS = 4; // results whose steps are kept: older ones keep their last, so that memory stays flat
 const EARLY_STEP = 3; // where guidance still changes much
 
 const get = (id) => document.getElementById(id);
@@ -202,7 +203,8 @@ function addResult(result) {
     results.shift();
     get("results").lastChild.remove();
   }
-  if (results.length > 1) results.at(-2).maps = results.at(-2).maps.slice(-1); // the others keep their last map
+  const older = results.at(-1 - WITH_STEPS);
+  if (older) [older.frames, older.maps] = [older.frames.slice(-1), older.maps.slice(-1)];
 }
 
 function compareWith(result) {

@@ -1,24 +1,60 @@
 // The words that the model knows, as chips that put a phrase into the prompt or take it out.
 
-const LABELS = { subject: "Who", age: "Age", make_up: "Make-up", figure: "Clothes", background: "Background", view: "View", gaze: "Gaze", mood: "Mood", lens: "Lens", light: "Light", style: "Style" };
+const LABELS = { subject: "Who", age: "Age", style: "Style", make_up: "Make-up", figure: "Clothes", background: "Background", view: "View", gaze: "Gaze", mood: "Mood", lens: "Lens", light: "Light" };
 
 const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 const find = (phrase) => new RegExp(`(?<![\\p{L}-])${escape(phrase)}(?![\\p{L}-])`, "iu");
 
+/** The longest phrase of an attribute that stands in the prompt; undefined if none does. */
+function spoken(prompt, values) {
+  const all = Object.entries(values).flatMap(([value, phrases]) => phrases.map((phrase, kind) => ({ value, phrase, kind })));
+  return all.sort((a, b) => b.phrase.length - a.phrase.length).find(({ phrase }) => find(phrase).test(prompt));
+}
+
 /**
- * Put a phrase into a prompt in the place of its rivals, or take it out if it is there.
+ * Put a phrase into a prompt where the model's captions have it, or take it out if it is there.
  *
  * @param {string} prompt
- * @param {string} phrase
- * @param {string[]} rivals the phrases of the other values of the same attribute
- * @param {boolean} needed whether the prompt needs one of them (a subject): it is never taken out
+ * @param {string} attribute
+ * @param {string} value of the attribute; its rivals give way to it
+ * @param {Record<string, {values: Record<string, string[]>}>} vocabulary
  */
-export function togglePhrase(prompt, phrase, rivals, needed = false) {
-  if (find(phrase).test(prompt)) return needed ? prompt : tidy(prompt.replace(find(phrase), ""));
-  const rival = [...rivals].sort((a, b) => b.length - a.length).find((words) => find(words).test(prompt));
-  if (rival) return prompt.replace(find(rival), phrase);
-  if (needed) return tidy(`${phrase}, ${prompt}`);
-  return tidy(`${prompt}, ${phrase}`);
+export function togglePhrase(prompt, attribute, value, vocabulary) {
+  const { values } = vocabulary[attribute];
+  const old = spoken(prompt, values);
+  const remove = old?.value === value;
+  const phrase = values[value][old?.kind] ?? values[value][0];
+  if (attribute === "subject") {
+    if (remove) return prompt; // the model has learned no prompt without one
+    return old ? prompt.replace(find(old.phrase), phrase) : tidy(`${phrase}, ${prompt}`);
+  }
+  if (attribute === "age") return setAge(prompt, old?.phrase, remove ? "" : phrase, vocabulary.subject.values);
+  if (attribute === "style") return setStyle(prompt, old?.phrase, remove ? "portrait" : phrase);
+  if (old && !remove) return prompt.replace(find(old.phrase), phrase);
+  if (!remove) return tidy(`${prompt}, ${phrase}`);
+  const apart = old.phrase.startsWith("on ") || old.phrase.endsWith(" on") // "red on blue" says two things
+    ? prompt.replace(/(\p{L}+) on (\p{L}+)/iu, "dressed in $1, $2 background")
+    : prompt;
+  return tidy(apart.replace(find(spoken(apart, values).phrase), ""));
+}
+
+/** "portrait of a knight" and "old": "portrait of a old knight", as the captions have it. */
+function setAge(prompt, old, age, subjects) {
+  const without = old ? tidy(prompt.replace(find(old), "")) : prompt;
+  const subject = spoken(without, subjects)?.phrase;
+  if (!subject) return tidy(`${without}, ${age}`);
+  const article = age === "oldest" ? "the" : "a";
+  return without.replace(new RegExp(`(\\b(?:an?|the) )?${find(subject).source}`, "iu"), (found, before) => {
+    const who = before ? found.slice(before.length) : found;
+    return [before && article, age, who].filter(Boolean).join(" ");
+  });
+}
+
+/** The style opens the prompt: "oil painting of a knight". */
+function setStyle(prompt, old, style) {
+  const before = old ?? "portrait";
+  if (find(before).test(prompt)) return tidy(prompt.replace(find(before), style));
+  return prompt.trim() ? `${style} of ${prompt.trim()}` : style;
 }
 
 function tidy(prompt) {
@@ -35,15 +71,13 @@ function tidy(prompt) {
  */
 export function makeChips(place, vocabulary, prompt) {
   const chips = [];
-  for (const [attribute, { values }] of Object.entries(vocabulary)) {
+  for (const [attribute, label] of Object.entries(LABELS).filter(([name]) => name in vocabulary)) {
     const group = document.createElement("fieldset");
-    group.append(Object.assign(document.createElement("legend"), { textContent: LABELS[attribute] ?? attribute }));
-    const all = Object.values(values).flat();
-    for (const phrases of Object.values(values)) {
+    group.append(Object.assign(document.createElement("legend"), { textContent: label }));
+    for (const [value, phrases] of Object.entries(vocabulary[attribute].values)) {
       const chip = Object.assign(document.createElement("button"), { type: "button", textContent: phrases[0] });
       chip.addEventListener("click", () => {
-        const rivals = all.filter((phrase) => !phrases.includes(phrase));
-        prompt.value = togglePhrase(prompt.value, phrases[0], rivals, attribute === "subject");
+        prompt.value = togglePhrase(prompt.value, attribute, value, vocabulary);
         prompt.dispatchEvent(new Event("input", { bubbles: true }));
       });
       chips.push({ chip, phrases });
