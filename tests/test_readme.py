@@ -10,6 +10,7 @@ from tools import pictures
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+NOTEBOOKS = sorted(ROOT.glob("notebooks/[!.]*.ipynb"))
 ROWS = re.findall(r"\]\(notebooks/(\w+)\.ipynb\).*\| (\d+) \|$", README, re.MULTILINE)
 WORDS_A_MINUTE = 130
 
@@ -20,19 +21,18 @@ def test_the_portraits_stand_under_their_prompts():
 
 
 def test_the_map_lists_every_notebook_and_its_minutes_add_up():
-    names = sorted(path.stem for path in ROOT.glob("notebooks/*.ipynb"))
-    assert set(names) <= {name for name, _ in ROWS}
+    assert {path.stem for path in NOTEBOOKS} <= {name for name, _ in ROWS}
     parts = [int(total) for total in re.findall(r"(\d+) minutes\.$", README, re.MULTILINE)]
     one = sum(int(minutes) for name, minutes in ROWS if name < "06")
     assert parts == [one, sum(int(minutes) for _, minutes in ROWS) - one]
 
 
-@pytest.mark.parametrize(("name", "minutes"), ROWS)
-def test_the_minutes_are_those_of_reading(name, minutes):
-    path = ROOT / "notebooks" / f"{name}.ipynb"
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_minutes_are_those_of_reading(path):
+    minutes = dict(ROWS)[path.stem]
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     words = sum(len("".join(c["source"]).split()) for c in cells if c["cell_type"] == "markdown")
-    assert abs(words / WORDS_A_MINUTE - int(minutes)) <= 2, f"{words} words"
+    assert abs(words / WORDS_A_MINUTE - int(minutes)) <= 3, f"{words} words"
 
 
 @pytest.mark.parametrize("minutes", [60, 90, 180])
