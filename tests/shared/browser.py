@@ -4,9 +4,10 @@ import os
 import shutil
 import threading
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
+import torch
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 READY = "#generate:not([disabled])"
@@ -65,17 +66,23 @@ def generate(page, **settings):
     return np.array(pixels, int).reshape(128, 128, 4)[..., :3]
 
 
-def of_pytorch(scheduler, prompt, seed, steps, negative_prompt=""):
-    """The same image by Diffusers, in float32: few steps with LCM and its weights."""
-    from helpers import MODELS, MODELS_FOLDER, load_pipeline, make_generators
+@cache
+def load(scheduler):
+    """Diffusers' pipeline in float32: with LCM, also with the weights for few steps."""
+    from helpers import MODELS, MODELS_FOLDER, load_pipeline
 
-    few = scheduler == "LCMScheduler"
     pipeline = load_pipeline(device="cpu", dtype="float32", scheduler=scheduler)
     pipeline.set_progress_bar_config(disable=True)
-    if few:
+    if scheduler == "LCMScheduler":
         pipeline.load_lora_weights(MODELS_FOLDER / MODELS["tiny-portraits"].few_steps)
-    image = pipeline(
-        prompt, negative_prompt=negative_prompt, generator=make_generators(seed),
-        num_inference_steps=steps, guidance_scale=1 if few else 7.5,
+    return pipeline
+
+
+def of_pytorch(scheduler, prompt, seed, steps, negative_prompt=""):
+    """The same image by Diffusers, as an array; few steps take no guidance."""
+    image = load(scheduler)(
+        prompt, negative_prompt=negative_prompt, num_inference_steps=steps,
+        generator=torch.Generator().manual_seed(seed),
+        guidance_scale=1 if scheduler == "LCMScheduler" else 7.5,
     ).images[0]  # fmt: skip
     return np.asarray(image, int)

@@ -1,17 +1,14 @@
-"""Kill processes of a sweep at random while they work: python tests/shared/killing.py 1000 10."""
+"""Kill processes of a sweep at random while they work."""
 
 import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pandas
 import psutil
-
-from labs.sweeps import sweep
 
 ROOT = Path(__file__).parents[2]
 QUIET = {"OMP_NUM_THREADS": "1", "CI": "true", "HF_HUB_OFFLINE": "1"}
@@ -82,22 +79,3 @@ def kill_under_launcher(place, count, kills):
     text, _ = process.communicate()
     assert process.returncode == 0, text
     return folder, there, text
-
-
-if __name__ == "__main__":
-    from PIL import Image
-
-    from helpers import image_distance
-
-    place, begin = Path(tempfile.mkdtemp()), time.monotonic()
-    count, kills = map(int, sys.argv[1:])
-    folder, there, text = kill_under_launcher(place, count, kills)
-    print(f"killed with {there} of {count} there; {len(images(folder))} in the end")
-    print(f"{text.count('exitcode: -9')} deaths reported; {time.monotonic() - begin:.0f} s")
-    begin, alone = time.monotonic(), place / "alone"
-    sweep(jobs_of(count), alone, device="cpu", batch_size=1)
-    print(f"one process, one image at a time: {time.monotonic() - begin:.0f} s")
-    assert images(folder) == images(alone)
-    pairs = [[Image.open(where / name) for where in (folder, alone)] for name in images(alone)]
-    print(f"furthest apart: {max(image_distance(*pair) for pair in pairs):.2f} of 255")
-    print("left over:", [path.name for path in folder.iterdir() if path.suffix == ".part"])

@@ -37,14 +37,14 @@ def compare_images(browser, address):
     """Sixteen prompts and seeds: the largest difference of a pixel to PyTorch's image, of 255."""
     page = open_page(browser, address)
     for scheduler, steps in (
-        ("DPMSolverMultistepScheduler", 20), ("DDIMScheduler", 20), ("LCMScheduler", 4),
+        ("LCMScheduler", 4), ("DPMSolverMultistepScheduler", 20), ("DDIMScheduler", 20),
     ):  # fmt: skip
-        found = []
+        print(f"{scheduler}, {steps} steps:", end="", flush=True)
         for seed, prompt in enumerate(PROMPTS):
             shown = generate(page, scheduler=scheduler, steps=steps, prompt=prompt, seed=str(seed))
             difference = np.abs(shown - of_pytorch(scheduler, prompt, seed, steps))
-            found.append(int(difference.max()))
-        print(f"{scheduler}, {steps} steps: largest differences {found}", flush=True)
+            print(f" {difference.max()}", end="", flush=True)
+        print()
 
 
 def processor_seconds():
