@@ -1,4 +1,4 @@
-"""Set up all tests: notebooks make every timed call once, as no test compares seconds."""
+"""Set up all tests: notebooks make every timed call once, and compile nothing."""
 
 import os
 import sys
@@ -7,17 +7,22 @@ from pathlib import Path
 
 import pytest
 
+# No test compares seconds, and torch.compile takes minutes on a CPU; `make notebooks` does both.
 STARTUP = """
+import os
+
+import helpers
 from helpers import timing
 
-take_turns = timing.take_turns
+os.environ["TORCH_COMPILE_DISABLE"] = "1"
+measure = timing.measure
 
 
-def take_one_turn(fn, baseline, device, warmup, repeats):
-    return take_turns(fn, baseline, device, 0, 1) * repeats
+def measure_once(fn, **options):
+    return measure(fn, **options | {"warmup": 0, "repeats": 1})
 
 
-timing.take_turns = take_one_turn
+helpers.measure = timing.measure = measure_once
 """
 
 

@@ -20,6 +20,7 @@ class Model:
     licence: str = "Apache-2.0"
     judge: str = "tiny-judge"  # what `load_judge` loads to read this model's images
     earlier: str | None = None  # an earlier checkpoint of the same model
+    styled: str | None = None  # a checkpoint of it that was fine-tuned on one style
     vae: str | None = None  # a VAE for the same latents that was trained further
     few_steps: str | None = None  # LoRA weights for sampling in one to eight steps
     shape: str | None = None  # the row with its architecture's configs, if not its own
@@ -34,6 +35,7 @@ _ROWS = (
         download="13 MB, embedded",
         description="A small Stable Diffusion 1.x that generates storybook portraits.",
         earlier="tiny-portraits-early",
+        styled="tiny-portraits-neon",
         vae="tiny-portraits-vae-ft",
         few_steps="tiny-portraits-lcm",
     ),
@@ -42,6 +44,12 @@ _ROWS = (
         id="tiny-portraits-early",
         download="13 MB, embedded",
         description="The same model, early in its training.",
+    ),
+    Model(
+        name="tiny-portraits-neon",
+        id="tiny-portraits-neon",
+        download="13 MB, embedded",
+        description='The same model, fine-tuned on "neon portrait of ..." prompts.',
     ),
     Model(
         name="stable-diffusion-v1-5",

@@ -12,12 +12,14 @@ from functools import wraps
 from types import UnionType
 from typing import TYPE_CHECKING, Any
 
+import torch
 from PIL import Image
+from torch import Tensor
 
-from helpers.grids import image_distance
+from helpers.grids import image_distance, image_grid, show
 from helpers.inputs import make_generators, truncated_words
 from helpers.judge import Judge, adherence, read_attributes
-from helpers.memory import format_bytes
+from helpers.memory import LiveStorages, format_bytes
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
@@ -172,6 +174,16 @@ def nearer_scheduler(
     return f"Right: its distance is {distances[1]:.1f}, the present one's {distances[0]:.1f}."
 
 
+def show_beside(
+    images: Sequence[Image.Image], references: Sequence[Image.Image], labels: Sequence[str]
+) -> None:
+    """Show up to four images, and the ones to compare them with in the row below."""
+    shown = [*images[:4], *references[:4]]
+    count = len(shown) // 2
+    named = [label for label in labels for _ in range(count)]
+    show(image_grid(shown, rows=2, labels=named), alt=f"{labels[0]} above, {labels[1]} below.")
+
+
 @checks(int, "a seed")
 def seed_that_shows(
     answer: int,
@@ -219,27 +231,61 @@ def negative_prompt_that_removes(
 ) -> str:
     """Does this negative prompt make a value, such as ("mood", "smiling"), rarer?"""
     attribute, value = unwanted
-    counts = []
+    images, counts = [], []
     for negative in (None, answer):
-        negatives = negative and [negative] * len(seeds)
-        generators = make_generators(seeds)
-        images = pipeline(
-            [prompt] * len(seeds), generator=generators, negative_prompt=negatives, **inputs
-        ).images
-        counts.append(int((read_attributes(images, judge)[attribute] == value).sum()))
+        images.append(
+            pipeline(
+                [prompt] * len(seeds),
+                generator=make_generators(seeds),
+                negative_prompt=negative and [negative] * len(seeds),
+                **inputs,
+            ).images
+        )
+        counts.append(int((read_attributes(images[-1], judge)[attribute] == value).sum()))
+    show_beside(images[1], images[0], [f"negative: {answer}", "no negative prompt"])
     found = f"with it, {counts[1]} of {len(seeds)} images show {value}; without it, {counts[0]} do."
     return f"Right: {found}" if counts[1] < counts[0] else f"Not yet: {found}"
 
 
-@checks(str, "words of the prompt")
-def word_that_was_truncated(answer: str, pipeline: DiffusionPipeline, prompt: str) -> str:
-    """Are these words of the prompt beyond what the text encoder reads?"""
-    words = " ".join(answer.lower().split())
-    if not words or words not in prompt.lower():
-        return f"Not yet: {answer!r} is not in the prompt."
-    if words not in truncated_words(prompt, pipeline).lower():
-        return f"Not yet: the pipeline has read {answer!r}. How many tokens does it read?"
-    return f"Right: {answer!r} is beyond what the text encoder reads."
+@checks(str, "a prompt")
+def prompt_for_drawing(
+    answer: str,
+    pipeline: DiffusionPipeline,
+    judge: Judge,
+    drawing: Image.Image,
+    attributes: Sequence[str],
+    seeds: Sequence[int],
+) -> str:
+    """Does the judge read the same in most images of this prompt as in the drawing?"""
+    images = pipeline(
+        [answer] * len(seeds), generator=make_generators(seeds), num_inference_steps=20
+    ).images
+    show_beside(images[:1], [drawing], ["your prompt", "the drawing"])
+    read, wanted = (read_attributes(some, judge)[list(attributes)] for some in (images, [drawing]))
+    values = wanted.iloc[0].to_dict()
+    hits = int((read == wanted.iloc[0]).all(axis="columns").sum())
+    if 2 * hits > len(images):
+        return f"Right: in {hits} of {len(images)} images, the judge reads the same."
+    return compare_attributes(read.mode().iloc[0].to_dict(), values, "most images")
+
+
+@checks(str, "a prompt")
+def prompt_as_read(
+    answer: str, pipeline: DiffusionPipeline, long_prompt: str, seed: int = 0
+) -> str:
+    """Is this the part of a prompt that the text encoder reads, and does it make the same image?"""
+    if cut := truncated_words(answer, pipeline):
+        return f"Not yet: of this prompt, {cut!r:.60} is still not read."
+    images = [
+        pipeline(text, generator=make_generators(seed), num_inference_steps=20).images[0]
+        for text in (answer, long_prompt)
+    ]
+    show_beside(images[:1], images[1:], ["your prompt", "the long prompt"])
+    distance = image_distance(*images)
+    if distance > SAME:
+        return f"Not yet: the distance between the two images is {distance:.0f} of 255."
+    left_out = truncated_words(long_prompt, pipeline)
+    return f"Right: the same image; {left_out!r} had no effect."
 
 
 @checks(int, "a batch size")
@@ -272,3 +318,105 @@ def settings_that_fit(
     if needed > budget:
         return f"Not yet: it takes {format_bytes(needed)}, more than {format_bytes(budget)}."
     return f"Right: it takes {format_bytes(needed)}, less than {format_bytes(budget)}."
+
+
+@checks(Callable, "a function")
+def pays_off(answer: Callable[[float, float, float], int | None]) -> str:
+    """Does it return after how many images a wait is earned back, and None if it never is?
+
+    Args:
+        answer: called with the seconds of waiting, of an image before, and of an image after.
+    """
+    cases = ((60.0, 2.0, 1.0, 60), (90.0, 3.0, 2.5, 180), (50.0, 1.0, 0.7, 167), (0.5, 2.0, 1.0, 1))
+    for wait, before, after, expected in cases:
+        count = answer(wait, before, after)
+        if count is None or abs(count - expected) > 1:
+            told = f"for {wait:g} s of waiting, {before:g} s before and {after:g} s after"
+            return f"Not yet: {told}, it returns {count!r:.20} and not {expected}."
+    for after in (1.0, 1.5):
+        if (count := answer(60.0, 1.0, after)) is not None:
+            return (
+                f"Not yet: if an image takes {after:g} s instead of 1 s, it returns {count!r:.20}."
+            )
+    return "Right: it pays off after the wait divided by what each image saves."
+
+
+@checks(Callable, "a function")
+def attention_in_parts(
+    answer: Callable[[Tensor, Tensor, Tensor], Tensor],
+    pipeline: DiffusionPipeline,
+    processor: Callable[[Callable], Any],
+    generate: Callable[[DiffusionPipeline], Sequence[Image.Image]],
+) -> str:
+    """Is it attention with only a part of the scores in memory at once, for the same image?
+
+    Args:
+        answer: called with query, key and value, (batch, positions, channels) each.
+        pipeline: gets a processor that calls the answer.
+        processor: makes an attention processor of a function.
+        generate: makes images with the pipeline.
+    """
+    query, key, value = torch.randn(3, 2, 1000, 16, generator=torch.manual_seed(0))
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    with LiveStorages(ignored=(query, key, value)) as storages:
+        found = answer(query, key, value)
+    if found.shape != expected.shape:
+        return f"Not yet: its shape is {tuple(found.shape)}, not {tuple(expected.shape)}."
+    if (error := (found - expected).abs().max().item()) > 1e-4:
+        return f"Not yet: its numbers differ from attention's by up to {error:.2g}."
+    scores = query.shape[0] * query.shape[1] * key.shape[1] * query.element_size()
+    if storages.peak > scores / 2:
+        needed = format_bytes(storages.peak)
+        return f"Not yet: it takes {needed}; all scores together would take {format_bytes(scores)}."
+    reference = generate(pipeline)
+    pipeline.unet.set_attn_processor(processor(answer))
+    images = generate(pipeline)
+    show_beside(images, reference, ["your attention", "SDPA"])
+    if (distance := image_distance(images[0], reference[0])) > SAME:
+        return f"Not yet: with it, the image's distance is {distance:.0f} of 255."
+    return (
+        f"Right: at most {format_bytes(storages.peak)} at once, of {format_bytes(scores)} scores."
+    )
+
+
+@checks(Callable, "a function")
+@torch.no_grad()
+def decode_in_two_parts(
+    answer: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
+    pipeline: DiffusionPipeline,
+    prompt: str,
+) -> str:
+    """Does it decode latents in two overlapping parts, nearer to the image than without overlap?
+
+    Args:
+        answer: called with `decode`, which turns latents into pixels, and latents
+            (1, channels, height, width); returns pixels (1, 3, height, width).
+        pipeline: the pipeline whose VAE decodes.
+        prompt: the prompt of the image.
+    """
+    generator = make_generators(0)
+    latents = (
+        pipeline(prompt, generator=generator, num_inference_steps=20, output_type="latent").images
+        / pipeline.vae.config.scaling_factor
+    )
+    width = latents.shape[-1]
+    widths: list[int] = []
+
+    def decode(part: Tensor) -> Tensor:
+        widths.append(part.shape[-1])
+        return pipeline.vae.decode(part).sample
+
+    halves = torch.cat([decode(part) for part in latents.chunk(2, dim=-1)], dim=-1)
+    whole = decode(latents)
+    widths.clear()
+    joined = answer(decode, latents)
+    if len(widths) != 2 or max(widths) > 3 * width // 4:
+        return f"Not yet: it decodes parts of widths {widths}; two of at most {3 * width // 4} fit."
+    if joined.shape != whole.shape:
+        return f"Not yet: its shape is {tuple(joined.shape)}, not {tuple(whole.shape)}."
+    mine, at_once, naive = pipeline.image_processor.postprocess(torch.cat([joined, whole, halves]))
+    labels = ["your two parts", "decoded at once"]
+    show_beside([mine], [at_once], labels)
+    distance, limit = image_distance(mine, at_once), image_distance(naive, at_once)
+    found = f"the distance from the image is {distance:.1f}, and {limit:.1f} without overlap."
+    return f"Right: {found}" if distance < limit / 2 else f"Not yet: {found}"

@@ -22,7 +22,7 @@ PROMPTS = ["portrait photo of a knight, blue on red", "oil painting of a queen, 
         exercises.nearer_scheduler,
         exercises.prompt_that_shows,
         exercises.seed_that_shows,
-        exercises.word_that_was_truncated,
+        exercises.prompt_as_read,
     ],
 )
 def test_an_exercise_left_alone_or_answered_with_nonsense_gets_a_sentence(check):
@@ -143,13 +143,76 @@ def test_a_prompt_that_shows_it(pipeline, judge):
     )
 
 
-def test_a_word_that_was_cut(pipeline):
-    prompt = "portrait photo of a knight, " + "highly detailed, " * 40 + "Red Background"
-    check = exercises.word_that_was_truncated
-    assert check("red  background", pipeline, prompt).startswith("Right: ")
-    assert "has read 'knight'" in check("knight", pipeline, prompt)
-    assert "is not in the prompt" in check("dragon", pipeline, prompt)
-    assert "is not in the prompt" in check("", pipeline, prompt)
+def test_a_prompt_that_ends_where_the_text_encoder_stops(pipeline):
+    long_prompt = "portrait photo of a knight, " + "old " * 80 + "smiling"
+    check = exercises.prompt_as_read
+    assert check(long_prompt, pipeline, long_prompt).startswith("Not yet: of this prompt, 'old")
+    assert check("a knight", pipeline, long_prompt).startswith("Not yet: the distance between")
+    ids = pipeline.tokenizer(long_prompt)["input_ids"][1:76]
+    found = check(pipeline.tokenizer.decode(ids), pipeline, long_prompt)
+    assert found.startswith("Right: the same image; 'old old") and "smiling" in found
+
+
+def test_a_prompt_for_a_drawing(pipeline, judge):
+    (drawing,) = pipeline(PROMPTS[0], generator=make_generators(0), num_inference_steps=20).images
+    check = exercises.prompt_for_drawing
+    told = pipeline, judge, drawing, ["subject", "background"], range(1)
+    assert check(PROMPTS[0], *told).startswith("Right: in 1 of 1 images")
+    assert "subject is queen, not knight" in check(PROMPTS[1], *told)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda wait, before, after: None, "Not yet: for 60 s of waiting"),
+        (lambda wait, before, after: wait / (before - after), "Not yet: with this answer the call"),
+        (lambda wait, before, after: round(wait / abs(before - after + 1e-9)), "Not yet: if an"),
+        (
+            lambda wait, before, after: round(wait / (before - after)) if after < before else None,
+            "Right: ",
+        ),
+    ],
+)
+def test_after_how_many_images_it_pays_off(answer, said):
+    assert exercises.pays_off(answer).startswith(said)
+
+
+def test_attention_in_parts(pipeline):
+    def classic(query, key, value):
+        return (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(dim=-1) @ value
+
+    def in_parts(query, key, value):
+        return torch.cat([classic(part, key, value) for part in query.split(64, dim=1)], dim=1)
+
+    def swap(function):
+        used.append(function)
+        return pipeline.unet.attn_processors
+
+    def generate(pipeline):
+        return pipeline(PROMPTS[0], generator=make_generators(0), num_inference_steps=1).images
+
+    used, told = [], (pipeline, swap, generate)
+    check = exercises.attention_in_parts
+    assert check(lambda query, key, value: query, *told).startswith("Not yet: its numbers differ")
+    assert check(classic, *told).startswith("Not yet: it takes 16")
+    assert check(in_parts, *told).startswith("Right: at most ") and used == [in_parts]
+
+
+def test_an_image_decoded_in_two_parts(pipeline):
+    def overlapping(decode, latents):
+        width = latents.shape[-1]
+        left, right = decode(latents[..., : 3 * width // 4]), decode(latents[..., width // 4 :])
+        middle = left.shape[-1] * 2 // 3
+        return torch.cat([left[..., :middle], right[..., -middle:]], dim=-1)
+
+    def halves(decode, latents):
+        return torch.cat([decode(part) for part in latents.chunk(2, dim=-1)], dim=-1)
+
+    check = exercises.decode_in_two_parts
+    assert check(overlapping, pipeline, PROMPTS[0]).startswith("Right: the distance from")
+    assert check(halves, pipeline, PROMPTS[0]).startswith("Not yet: the distance from")
+    at_once = check(lambda decode, latents: decode(latents), pipeline, PROMPTS[0])
+    assert at_once.startswith("Not yet: it decodes parts of widths [16]")
 
 
 def test_how_many_tokens(pipeline):
