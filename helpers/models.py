@@ -48,7 +48,7 @@ _ROWS = (
     Model(
         name="tiny-portraits-neon",
         id="tiny-portraits-neon",
-        download="13 MB, embedded",
+        download="14 MB, embedded",
         description='The same model, fine-tuned on "neon portrait of ..." prompts.',
     ),
     Model(
