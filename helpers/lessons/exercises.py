@@ -6,6 +6,7 @@ sentence that begins with "Right", "Not yet" or "Not tried yet". None of them ho
 
 from __future__ import annotations
 
+import logging
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -276,10 +277,14 @@ def prompt_as_read(
     """Is this the part of a prompt that the text encoder reads, and does it make the same image?"""
     if cut := truncated_words(answer, pipeline):
         return f"Not yet: of this prompt, {cut!r:.60} is still not read."
-    images = [
-        pipeline(text, generator=make_generators(seed), num_inference_steps=20).images[0]
-        for text in (answer, long_prompt)
-    ]
+    logging.disable(logging.WARNING)  # the pipeline's, which says where it stops reading
+    try:
+        images = [
+            pipeline(text, generator=make_generators(seed), num_inference_steps=20).images[0]
+            for text in (answer, long_prompt)
+        ]
+    finally:
+        logging.disable(logging.NOTSET)
     show_beside(images[:1], images[1:], ["your prompt", "the long prompt"])
     distance = image_distance(*images)
     if distance > SAME:
