@@ -16,12 +16,12 @@ from helpers import image_grid, load_pipeline, make_generators
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PORTRAITS = {  # prompts, as the README repeats them, and seeds
-    "portrait photo of a old warrior chief, blue on red, side profile": 4,
-    "oil painting of a young queen, green on pink, front view, smiling": 0,
-    "comic book drawing of the oldest wizard, purple on yellow, looking at the camera": 0,
-    "portrait photo of a young astronaut, yellow on blue, looking at the camera": 0,
+    "portrait photo of a old warrior chief, blue on red, side profile": 0,
+    "oil painting of a young queen, green on pink, front view, smiling": 4,
+    "comic book drawing of the oldest wizard, purple on yellow, looking at the camera": 3,
+    "portrait photo of a young astronaut, yellow on blue, looking at the camera": 2,
 }
-STEPS, WIDTH, COLOURS = 20, 160, 128  # of the animation: pixels of a portrait, colours of a frame
+STEPS, WIDTH, COLOURS = 20, 160, 256  # of the animation: pixels of a portrait, colours of a frame
 FIRST_FRAME, FRAME, LAST_FRAME = 800, 180, 2500  # milliseconds
 
 
@@ -78,7 +78,8 @@ def main() -> None:
     pipeline = load_pipeline(device="cpu", scheduler="DPMSolverMultistepScheduler")
     generators = make_generators(PORTRAITS.values())
     images = pipeline(list(PORTRAITS), generator=generators, num_inference_steps=STEPS).images
-    image_grid(images, 1, len(images)).save(DOCS / "grid.jpg", quality=92)
+    grid = image_grid(images, 1, len(images), labels=list(PORTRAITS))
+    grid.save(DOCS / "grid.jpg", quality=92)
     first, *others = animate(pipeline)
     durations = [FIRST_FRAME, *[FRAME] * (len(others) - 1), LAST_FRAME]
     options = {"append_images": others, "duration": durations, "loop": 0, "optimize": True}

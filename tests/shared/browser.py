@@ -70,11 +70,13 @@ def generate(page, **settings):
 def load(scheduler):
     """Diffusers' pipeline in float32: with LCM, also with the weights for few steps."""
     from helpers import MODELS, MODELS_FOLDER, load_pipeline
+    from labs.fast import use_few_steps
 
-    pipeline = load_pipeline(device="cpu", dtype="float32", scheduler=scheduler)
+    few = scheduler == "LCMScheduler"
+    pipeline = load_pipeline(device="cpu", dtype="float32", scheduler=None if few else scheduler)
     pipeline.set_progress_bar_config(disable=True)
-    if scheduler == "LCMScheduler":
-        pipeline.load_lora_weights(MODELS_FOLDER / MODELS["tiny-portraits"].few_steps)
+    if few:
+        use_few_steps(pipeline, MODELS_FOLDER / MODELS["tiny-portraits"].few_steps)
     return pipeline
 
 
