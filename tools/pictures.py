@@ -59,7 +59,7 @@ def take_screenshot(path: Path) -> None:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        page = browser.new_page(viewport={"width": 1366, "height": 820})
         page.set_default_timeout(600_000)
         page.goto(f"http://localhost:{server.server_port}/")
         for prompt, seed in list(PORTRAITS.items())[1::-1]:
@@ -68,6 +68,7 @@ def take_screenshot(path: Path) -> None:
             page.fill("#seed", str(seed))
             page.click("#generate")
             page.wait_for_function("document.getElementById('status').textContent.startsWith('D')")
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=path, type="jpeg", quality=88)
         browser.close()
     server.shutdown()

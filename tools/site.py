@@ -56,14 +56,15 @@ def write_index() -> str:
     lines = ["# Effective and efficient diffusion", ""]
     lines += [(SETTINGS / "index.md").read_text(encoding="utf-8")]
     if PAGE.is_dir():
-        lines += ['<p><a class="sd-btn sd-btn-primary" href="draw/index.html">Draw now</a></p>', ""]
+        button = '<a class="sd-btn sd-btn-primary" href="draw/index.html">Generate images here</a>'
+        lines += [f"<p>{button}</p>", ""]
     for caption, pages in parts.items():
         lines += ["```{toctree}", ":maxdepth: 1", f":caption: {caption}", "", *pages, "```", ""]
     return "\n".join(lines)
 
 
 def build_site(site: Path = SITE) -> None:
-    """Write the site into a folder, with the page in build/page as its "Draw now"."""
+    """Write the site into a folder, linked to a copy of the page in build/page."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     shutil.copytree(SETTINGS, SOURCE)
     for path in sorted(NOTEBOOKS.rglob("*.ipynb")):
