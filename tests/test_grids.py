@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import Measurement, image_distance, image_grid, show
+from helpers import image_distance, image_grid, show
 from helpers.grids import explain_black
-from helpers.lessons.plots import describe_comparison, plot_comparison
+from helpers.lessons.plots import describe_lines, plot_images, plot_lines
 
 COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "gray"]
 
@@ -119,11 +119,17 @@ def test_a_picture_is_shown_large_enough_to_see_with_its_alt_text(displayed, wid
 
 
 def test_a_figure_is_shown_as_png_with_its_alt_text(displayed):
-    measurements = [Measurement("50 steps", [], 2.0, 0.1)]
-    show(plot_comparison(measurements), alt=describe_comparison(measurements))
+    lines = {"PNDM": {10: 21.4, 20: 9.0}, "Euler": {10: 8.0, 20: 9.0}}
+    texts = {"title": "Distance", "xlabel": "steps", "ylabel": "of 255"}
+    show(plot_lines(lines, **texts), alt=describe_lines(lines, "Distance"))
     [(data, rest)] = displayed
-    assert "50 steps 2.000" in rest["metadata"]["image/png"]["alt"]
+    assert "PNDM: 21 at 10, 9 at 20. Euler" in rest["metadata"]["image/png"]["alt"]
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size[0] >= 640
+
+
+def test_rows_and_columns_have_one_name_each():
+    image = plot_images({"above": squares(2), "below": squares(2)}, ["left", "right"], ["a", "b"])
+    assert image.mode == "RGB" and image.width > image.height
 
 
 def test_an_empty_alt_text_is_refused(displayed):

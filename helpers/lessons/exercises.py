@@ -10,6 +10,7 @@ import logging
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from statistics import median
 from types import UnionType
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from helpers.grids import image_distance, image_grid, show
+from helpers.grids import image_distance, show
 from helpers.inputs import make_generators, truncated_words
-from helpers.judge import Judge, adherence, read_attributes
+from helpers.judge import Judge, read_attributes
+from helpers.lessons.plots import plot_images
 from helpers.memory import LiveStorages, format_bytes
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline, SchedulerMixin
+    from diffusers import DiffusionPipeline
 
-POINT = 0.01  # of adherence: a smaller difference does not count
+    from helpers.timing import Measurement
+
 SAME = 5.0  # of 255, between an image of a batch and the same image alone (0.3 in bfloat16)
 NUMBERS: dict[Any, type] = {int: numbers.Integral, float: numbers.Real}
 
@@ -121,68 +124,84 @@ def count_tokens(answer: int, pipeline: DiffusionPipeline, sentence: str) -> str
     return f"Right: it takes {count} of the {pipeline.tokenizer.model_max_length} tokens."
 
 
+@checks(set, "a set of labels")
+def measurable_differences(answer: set[str], measurements: Sequence[Measurement]) -> str:
+    """Are these the labels of the measurements that differ from their baseline beyond chance?"""
+    for item in measurements:
+        differs = item.is_faster is not None
+        turns = f"{min(item.speedups):.2f} to {max(item.speedups):.2f}, noise {item.noise:.2f}"
+        if differs is not (item.label in answer):
+            found = "does differ" if differs else "could be chance"
+            return f"Not yet: {item.label} {found} ({turns})."
+    return f"Right: only {', '.join(sorted(answer)) or 'chance'} shows a difference."
+
+
 @checks(int, "a number of steps")
 def fewest_steps(
-    answer: int, pipeline: DiffusionPipeline, prompts: Sequence[str], judge: Judge
-) -> str:
-    """Is this the smallest number of steps that keeps the adherence of 20 steps, within a point?"""
-
-    def measure(steps: int) -> float:
-        generators = make_generators(range(len(prompts)))
-        images = pipeline(list(prompts), generator=generators, num_inference_steps=steps).images
-        return adherence(images, prompts, judge).stack().mean()
-
-    if not 1 < answer < 20:
-        return "Not yet: try between 2 and 19 steps."
-    target, reached = measure(20), measure(answer)
-    if reached < target - POINT:
-        return (
-            f"Not yet: the adherence is {reached:.0%} with {answer} steps and {target:.0%} with 20."
-        )
-    if any(measure(steps) >= target - POINT for steps in range(2, answer)):
-        return f"Not yet: {answer} steps are enough, but a smaller number is too."
-    return f"Right: {answer} steps keep the {target:.0%}, and fewer lose some of it."
-
-
-@checks(object, "a scheduler")
-def nearer_scheduler(
-    answer: SchedulerMixin,
-    pipeline: DiffusionPipeline,
-    prompts: Sequence[str],
+    answer: int,
+    generate: Callable[[int], Sequence[Image.Image]],
     converged: Sequence[Image.Image],
+    limit: float,
 ) -> str:
-    """Is this scheduler, in 10 steps, nearer to the converged images than the pipeline's own?
+    """Is this the smallest number of steps whose images are within a distance of the converged?
 
     Args:
-        answer: a scheduler, made with `from_config`.
-        pipeline: with the scheduler to beat, which it keeps.
-        prompts: the prompts, generated with seeds from 0.
-        converged: the images to come near to, one for each prompt.
+        answer: a number of steps.
+        generate: makes the images with a number of steps.
+        converged: the images to come near to.
+        limit: the median distance that counts as near, of 255.
     """
-    if not hasattr(answer, "set_timesteps"):
-        return f"Not yet: {answer!r:.60} is not a scheduler; make one with from_config."
-    before, distances = pipeline.scheduler, []
-    try:
-        for pipeline.scheduler in (before, answer):
-            generators = make_generators(range(len(prompts)))
-            images = pipeline(list(prompts), generator=generators, num_inference_steps=10).images
-            pairs = zip(images, converged, strict=True)
-            distances.append(sum(image_distance(a, b) for a, b in pairs) / len(images))
-    finally:
-        pipeline.scheduler = before
-    if distances[1] >= distances[0]:
-        return f"Not yet: its distance is {distances[1]:.1f}, the present one's {distances[0]:.1f}."
-    return f"Right: its distance is {distances[1]:.1f}, the present one's {distances[0]:.1f}."
+    if not 1 < answer <= 50:
+        return "Not yet: try between 2 and 50 steps."
+    images = generate(answer)
+    show_beside(images, converged, [f"{answer} steps", "converged"])
+    reached = median_distance(images, converged)
+    if reached > limit:
+        return f"Not yet: with {answer} steps the distance is {reached:.1f}, more than {limit:g}."
+    one_fewer = median_distance(generate(answer - 1), converged)
+    if one_fewer <= limit:
+        return f"Not yet: {answer - 1} steps are enough, with a distance of {one_fewer:.1f}."
+    return f"Right: {answer} steps come to {reached:.1f}; one step fewer stays at {one_fewer:.1f}."
+
+
+@checks(list, "a list of timesteps")
+def nearer_timesteps(
+    answer: list[int],
+    generate: Callable[[list[int] | None], Sequence[Image.Image]],
+    converged: Sequence[Image.Image],
+    count: int = 10,
+) -> str:
+    """Do these timesteps come nearer to the converged images than as many of the scheduler's own?
+
+    Args:
+        answer: whole numbers from 999 down to 0.
+        generate: makes the images with a list of timesteps, or with the scheduler's own for None.
+        converged: the images to come near to.
+        count: how many timesteps there must be.
+    """
+    if len(answer) != count:
+        return f"Not yet: there are {len(answer)} timesteps, not {count}."
+    if sorted(set(answer), reverse=True) != answer or not 0 <= answer[-1] <= answer[0] < 1000:
+        return "Not yet: timesteps are whole numbers that fall, from 999 at most to 0 at least."
+    images, usual = generate(answer), generate(None)
+    show_beside(images, converged, ["your timesteps", "converged"])
+    reached, before = median_distance(images, converged), median_distance(usual, converged)
+    found = f"the distance is {reached:.1f} with yours and {before:.1f} with the scheduler's own."
+    return f"Right: {found}" if reached < before else f"Not yet: {found}"
+
+
+def median_distance(images: Sequence[Image.Image], others: Sequence[Image.Image]) -> float:
+    """Return the median `image_distance` of two lists of images, pair by pair."""
+    return median(image_distance(a, b) for a, b in zip(images, others, strict=True))
 
 
 def show_beside(
     images: Sequence[Image.Image], references: Sequence[Image.Image], labels: Sequence[str]
 ) -> None:
     """Show up to four images, and the ones to compare them with in the row below."""
-    shown = [*images[:4], *references[:4]]
-    count = len(shown) // 2
-    named = [label for label in labels for _ in range(count)]
-    show(image_grid(shown, rows=2, labels=named), alt=f"{labels[0]} above, {labels[1]} below.")
+    count = min(4, len(images))
+    rows = {labels[0]: images[:count], labels[1]: references[:count]}
+    show(plot_images(rows, [""] * count), alt=f"{labels[0]} above, {labels[1]} below.")
 
 
 @checks(int, "a seed")
@@ -312,6 +331,70 @@ def largest_batch_that_fits(
     if one_more <= budget:
         return f"Not yet: {answer + 1} fit too, with {format_bytes(one_more)}."
     return f"Right: {format_bytes(needed)}; one more image would take {format_bytes(one_more)}."
+
+
+@checks(list, "a list of images")
+def images_again(
+    answer: Sequence[Image.Image], batch: Sequence[Image.Image], numbers: Sequence[int]
+) -> str:
+    """Are these the images of those numbers of a batch, counted from 0, generated again?"""
+    wanted = [batch[number] for number in numbers]
+    if len(answer) != len(wanted):
+        return f"Not yet: there are {len(answer)} images, not {len(wanted)}."
+    if any(image is other for image in answer for other in batch):
+        return "Not yet: these are the images of the batch themselves; generate them again."
+    show_beside(answer, wanted, ["yours", "of the batch"])
+    distances = [image_distance(a, b) for a, b in zip(answer, wanted, strict=True)]
+    if max(distances) > SAME:
+        return f"Not yet: the distances are {', '.join(f'{value:.0f}' for value in distances)}."
+    return f"Right: images {' and '.join(map(str, numbers))} came out again, without the others."
+
+
+@checks(Callable, "a function")
+def finds_largest_batch(answer: Callable[[Callable[[int], bool]], int]) -> str:
+    """Does this function find the largest batch that fits, in few attempts?
+
+    Args:
+        answer: called with a function `fits`, which says of a batch size whether it fits; returns
+            the largest that does.
+    """
+    for largest in (1, 2, 7, 16, 37, 100):
+        tried: list[int] = []
+
+        def fits(size: int, largest: int = largest, tried: list[int] = tried) -> bool:
+            tried.append(size)
+            if len(tried) > 1000:
+                raise RuntimeError("it has tried a thousand sizes")
+            return size <= largest
+
+        found = answer(fits)
+        if found != largest:
+            return f"Not yet: where {largest} fit, it returns {found} after trying {tried[:12]}."
+        most = 2 * largest.bit_length() + 1
+        if len(tried) > most:
+            return f"Not yet: where {largest} fit, it takes {len(tried)} attempts; {most} will do."
+    return f"Right: where 100 fit, it tries {', '.join(map(str, tried))}."
+
+
+@checks(float, "a number of bytes")
+def bytes_of_scores(answer: float, config: Mapping[str, Any], batch_size: int) -> str:
+    """Is this what the attention scores of the largest level take, in float16, within 2%?
+
+    Args:
+        answer: bytes.
+        config: of a U-Net with a number of heads for each level.
+        batch_size: images at once, with guidance.
+    """
+    levels = zip(config["down_block_types"], config["attention_head_dim"], strict=True)
+    count = max(
+        2 * 2 * batch_size * heads * (config["sample_size"] // 2**level) ** 4 * 2
+        for level, (block, heads) in enumerate(levels)
+        if block.startswith("CrossAttn")
+    )
+    if abs(answer / count - 1) > 0.02:
+        many = "few" if answer < count else "many"
+        return f"Not yet: {format_bytes(answer)} are too {many}. Which levels have attention?"
+    return f"Right: the scores take {format_bytes(answer)}."
 
 
 @checks(dict, "settings in a dict")

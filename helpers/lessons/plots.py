@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
-
-from helpers.timing import Measurement, require_measurements, speedup_over_first
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
+    from PIL import Image
 
 # From the palette of Okabe and Ito, which colour-blind readers can tell apart.
 BLUE, ORANGE, SKY_BLUE, YELLOW, VERMILION = "#0072B2", "#E69F00", "#56B4E9", "#F0E442", "#D55E00"
-GREY = "#999999"
-
-
-def plot_comparison(
-    measurements: Sequence[Measurement], title: str = "Seconds per image (shorter is better)"
-) -> Figure:
-    """Plot the seconds per image of each measurement as a bar, the first at the top.
-
-    The line at the end of a bar is as long as the runs differ. `describe_comparison` writes the
-    plot's alt text.
-    """
-    from matplotlib.figure import Figure
-
-    measurements = require_measurements(measurements)
-    seconds = [item.seconds_per_image for item in measurements]
-    spreads = [item.spread / 2 / max(1, len(item.images)) for item in measurements]
-    figure = Figure(figsize=(8, 1 + 0.5 * len(measurements)), layout="constrained")
-    axes = figure.subplots()
-    bars = axes.barh(range(len(measurements)), seconds, xerr=spreads, capsize=4, color=BLUE)
-    axes.bar_label(bars, labels=[f"{value:.3f} s" for value in seconds], padding=6)
-    axes.set_yticks(range(len(measurements)), [item.label for item in measurements])
-    axes.invert_yaxis()
-    axes.margins(x=0.15)  # room for the numbers at the ends of the bars
-    axes.set(title=title, xlabel="seconds per image")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def describe_comparison(measurements: Sequence[Measurement]) -> str:
-    """Write the alt text of `plot_comparison`; every speedup is over the first measurement.
-
-    Example:
-        >>> slow = Measurement("50 steps", [], seconds=2.0, spread=0.1)
-        >>> fast = Measurement("20 steps", [], seconds=0.5, spread=0.1)
-        >>> describe_comparison([slow, fast])
-        'Bar chart of seconds per image: 50 steps 2.000; 20 steps 0.500 (4.0x 50 steps).'
-    """
-    first, *others = require_measurements(measurements)
-    parts = [f"{first.label} {first.seconds_per_image:.3f}"]
-    for item in others:
-        speedup = speedup_over_first(item, measurements)
-        parts.append(f"{item.label} {item.seconds_per_image:.3f} ({speedup:.1f}x {first.label})")
-    return f"Bar chart of seconds per image: {'; '.join(parts)}."
+GREEN, GREY, BLACK = "#009E73", "#999999", "#000000"
+# The lines of `plot_lines`: one that lies on another leaves it visible.
+LINE_COLOURS = (BLACK, BLUE, VERMILION, GREEN, ORANGE)
+LINE_STYLES, MARKERS, MARKER_SIZES = ("-", "--", "-.", ":", "-"), "osX^v", (9, 6, 6, 6, 6)
 
 
 def plot_trade_off(table: pandas.DataFrame, title: str = "What a faster image costs") -> Figure:
@@ -99,3 +59,92 @@ def describe_trade_off(table: pandas.DataFrame) -> str:
         for label, row in rows.iterrows()
     ]
     return f"Speedup and distance from the baseline's images: {'; '.join(parts)}."
+
+
+def plot_lines(
+    lines: Mapping[str, Mapping[float, float]],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    xscale: str = "log",
+) -> Figure:
+    """Plot up to five lines, each with its name at its right end.
+
+    `describe_lines` writes the alt text.
+
+    Args:
+        lines: by name, y by x.
+        title, xlabel, ylabel: the texts of the plot.
+        xscale: "log" or "linear".
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    looks = zip(LINE_COLOURS, LINE_STYLES, MARKERS, MARKER_SIZES, strict=True)
+    for (name, line), (colour, style, marker, size) in zip(lines.items(), looks, strict=False):
+        (drawn,) = axes.plot(list(line), list(line.values()), style, color=colour, label=name)
+        drawn.set(marker=marker, markersize=size)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale=xscale, ylim=(0, None))
+    ticks = sorted({x for line in lines.values() for x in line})
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.spines[["top", "right"]].set_visible(False)
+    height = axes.get_ylim()[1]
+    places: dict[float, float] = {}  # by x, the height of the last name
+    for line in sorted(axes.lines, key=lambda line: line.get_ydata()[-1]):
+        x, y = line.get_xdata()[-1], line.get_ydata()[-1]
+        # Names that would collide are moved up.
+        places[x] = max(y, places.get(x, -height) + 0.07 * height)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        how = {"color": line.get_color(), "va": "center", "textcoords": "offset points"}
+        axes.annotate(line.get_label(), (x, places[x]), (9, 0), bbox=box, **how)
+    return figure
+
+
+def describe_lines(lines: Mapping[str, Mapping[float, float]], what: str) -> str:
+    """Write the alt text of `plot_lines`: what is plotted, and the values of each line.
+
+    Example:
+        >>> describe_lines({"PNDM": {10: 21.4, 20: 9.0}}, "Distance by steps")
+        'Distance by steps. PNDM: 21 at 10, 9 at 20.'
+    """
+    texts = [
+        f"{name}: {', '.join(f'{y:.0f} at {x:g}' for x, y in line.items())}."
+        for name, line in lines.items()
+    ]
+    return f"{what}. {' '.join(texts)}"
+
+
+def plot_images(
+    rows: Mapping[str, Sequence[Image.Image]], columns: Sequence[str], below: Sequence[str] = ()
+) -> Image.Image:
+    """Lay images out in rows: one name to the left of each row, one above each column.
+
+    Args:
+        rows: the images of each row, by its name.
+        columns: the name of each column.
+        below: a text below each column, if there is something to say.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    inches = (2.2 * len(columns) + 1.2, 2.3 * len(rows) + 0.4)
+    figure = Figure(figsize=inches, layout="constrained")
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for line, (name, images) in zip(grid, rows.items(), strict=True):
+        for axes, image in zip(line, images, strict=True):
+            axes.imshow(image, interpolation="lanczos")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation="horizontal", ha="right", va="center")
+    for axes, name in zip(grid[0], columns, strict=True):
+        axes.set_title(name)
+    for axes, text in zip(grid[-1], below, strict=False):
+        axes.set_xlabel(text)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    size = canvas.get_width_height()
+    return Image.frombytes("RGBA", size, bytes(canvas.buffer_rgba())).convert("RGB")

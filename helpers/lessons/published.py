@@ -40,9 +40,9 @@ CLAIMS: dict[str, Claim] = {
     ),
     "L5": Claim(
         "Float16: about 11 s, almost 3 times as fast.",
-        "mixed",
-        "2.9 times as fast on a T4 and 3.1 times on a V100, in batches of 4; on an A100 2.0 times "
-        f"({TORCH2}).",
+        "held",
+        "2.9 times as fast on a T4, in batches of 4. It depends on the GPU: 3.1 times on a V100, "
+        f"2.0 times on an A100 ({TORCH2}).",
         11,
         "s per image",
     ),

@@ -4,11 +4,11 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, PNDMScheduler
 from PIL import Image
 
 from helpers import get_inputs, make_generators, read_attributes
 from helpers.lessons import exercises
+from helpers.timing import Measurement
 
 PROMPTS = ["portrait photo of a knight, blue on red", "oil painting of a queen, green on pink"]
 
@@ -19,7 +19,11 @@ PROMPTS = ["portrait photo of a knight, blue on red", "oil painting of a queen, 
         exercises.fewest_steps,
         exercises.image_of_batch,
         exercises.largest_batch_that_fits,
-        exercises.nearer_scheduler,
+        exercises.nearer_timesteps,
+        exercises.measurable_differences,
+        exercises.images_again,
+        exercises.finds_largest_batch,
+        exercises.bytes_of_scores,
         exercises.prompt_that_shows,
         exercises.seed_that_shows,
         exercises.prompt_as_read,
@@ -36,57 +40,55 @@ def test_what_an_answer_breaks_is_told_and_not_raised(pipeline, judge):
     assert said.startswith("Not yet: with this answer the call raises ValueError: -1 is not a")
 
 
-# Steps: adherence is played by a table, so that what is right is known
-
-
-@pytest.fixture
-def adherence_of_steps(monkeypatch):
-    """Draw nothing; 5, 8 and 20 steps are good, the others are not."""
-
-    def pipeline(prompts, num_inference_steps, **inputs):
-        class Output:
-            images = [num_inference_steps] * len(prompts)
-
-        return Output
-
-    def adherence(images, prompts, judge):
-        return pandas.DataFrame(
-            {"subject": [0.9 if steps in (5, 8, 20) else 0.5 for steps in images]}
-        )
-
-    monkeypatch.setattr(exercises, "adherence", adherence)
-    return pipeline
+def grey(level):
+    return Image.new("RGB", (8, 8), (level, level, level))
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (5, "Right: 5 steps keep the 90%"),
-        (8, "Not yet: 8 steps are enough, but a smaller number is too"),
-        (6, "Not yet: the adherence is 50% with 6 steps and 90% with 20"),
-        (20, "Not yet: try between 2 and 19"),
-        (0, "Not yet: try between 2 and 19"),
+        (5, "Right: 5 steps come to 20.0; one step fewer stays at 25.0"),
+        (4, "Not yet: with 4 steps the distance is 25.0, more than 20"),
+        (8, "Not yet: 7 steps are enough"),
+        (51, "Not yet: try between 2 and 50"),
+        (1, "Not yet: try between 2 and 50"),
     ],
 )
-def test_the_fewest_steps(adherence_of_steps, answer, said):
-    assert exercises.fewest_steps(answer, adherence_of_steps, PROMPTS, None).startswith(said)
+def test_the_fewest_steps(answer, said):
+    def generate(steps):
+        return [grey(100 // steps)]
+
+    assert exercises.fewest_steps(answer, generate, [grey(0)], 20).startswith(said)
 
 
-def test_a_nearer_scheduler_and_one_that_is_not(pipeline):
-    config = pipeline.scheduler.config
-    exact = DPMSolverMultistepScheduler.from_config(config, use_karras_sigmas=True)
-    present = pipeline.scheduler = PNDMScheduler.from_config(config)
-    same = PNDMScheduler.from_config(config)
-    pipeline.scheduler = exact
-    inputs = {"generator": make_generators(range(2)), "num_inference_steps": 30}
-    converged = pipeline(PROMPTS, **inputs).images
-    pipeline.scheduler = present
-    check = exercises.nearer_scheduler
-    assert check(exact, pipeline, PROMPTS, converged).startswith("Right: ")
-    assert check(same, pipeline, PROMPTS, converged).startswith("Not yet: its distance is ")
-    assert check("Euler", pipeline, PROMPTS, converged).startswith("Not yet: 'Euler' is not a s")
-    assert check(exact, pipeline, PROMPTS, converged[:1]).startswith("Not yet: with this answer ")
-    assert pipeline.scheduler is present
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ([900, 500], "Right: the distance is 9.0 with yours and 30.0"),
+        ([900, 800], "Not yet: the distance is 60.0 with yours"),
+        ([900], "Not yet: there are 1 timesteps, not 2"),
+        ([500, 900], "Not yet: timesteps are whole numbers that fall"),
+        ([1000, 900], "Not yet: timesteps are whole numbers that fall"),
+    ],
+)
+def test_timesteps_of_ones_own(answer, said):
+    def generate(timesteps):
+        return [grey(30 if timesteps is None else 9 if timesteps[-1] == 500 else 60)]
+
+    check = exercises.nearer_timesteps(answer, generate, [grey(0)], count=2)
+    assert check.startswith(said)
+
+
+def test_which_differences_are_measurable():
+    clear = Measurement("clear", [], 1.0, 0.1, speedups=(1.2, 1.3), noise=1.1)
+    noisy = Measurement("noisy", [], 1.0, 0.1, speedups=(1.2, 1.3), noise=1.4)
+
+    def check(answer):
+        return exercises.measurable_differences(answer, [clear, noisy])
+
+    assert check({"clear"}) == "Right: only clear shows a difference."
+    assert check({"clear", "noisy"}).startswith("Not yet: noisy could be chance (1.20 to 1.30")
+    assert check(set()).startswith("Not yet: clear does differ")
 
 
 def test_an_image_of_a_batch(pipeline):
@@ -263,3 +265,40 @@ def test_settings_that_fit():
     assert check({"size": 4 * 10**6}) == "Right: it takes 4.0 MB, less than 5.0 MB."
     assert check({"size": 6 * 10**6}) == "Not yet: it takes 6.0 MB, more than 5.0 MB."
     assert "raises KeyError" in check({})
+
+
+def test_images_of_a_batch_again():
+    batch = [grey(0), grey(50), grey(100)]
+    assert exercises.images_again([grey(0), grey(100)], batch, (0, 2)).startswith("Right: images 0")
+    assert "50" in exercises.images_again([grey(0), grey(50)], batch, (0, 2))
+    assert "1 images, not 2" in exercises.images_again([grey(0)], batch, (0, 2))
+    assert "generate them again" in exercises.images_again(batch[:2], batch, (0, 1))
+
+
+def bisect(fits):
+    good, bad = 1, 2
+    while fits(bad):
+        good, bad = bad, 2 * bad
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if fits(middle) else (good, middle)
+    return good
+
+
+def test_a_function_that_finds_the_largest_batch():
+    def one_by_one(fits):
+        return next(size for size in range(1, 10**6) if not fits(size + 1))
+
+    check = exercises.finds_largest_batch
+    assert check(bisect).startswith("Right: where 100 fit, it tries 2, 4, 8,")
+    assert check(one_by_one).startswith("Not yet: where 16 fit, it takes 16 attempts")
+    assert check(lambda fits: 1).startswith("Not yet: where 2 fit, it returns 1")
+    assert "thousand sizes" in check(lambda fits: all(iter(lambda: fits(1), None)))
+
+
+def test_the_bytes_of_attention_scores():
+    blocks = ("DownBlock2D", "CrossAttnDownBlock2D")
+    config = {"down_block_types": blocks, "attention_head_dim": (1, 2), "sample_size": 16}
+    check = exercises.bytes_of_scores
+    assert check(2 * 2 * 2 * 64**2 * 2, config, 1) == "Right: the scores take 0.1 MB."
+    assert check(2 * 2 * 256**2 * 2, config, 1).startswith("Not yet: 0.5 MB are too many.")
