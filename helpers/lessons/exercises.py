@@ -10,6 +10,7 @@ import logging
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from itertools import pairwise
 from statistics import median
 from types import UnionType
 from typing import TYPE_CHECKING, Any
@@ -508,3 +509,39 @@ def decode_in_two_parts(
     distance, limit = image_distance(mine, at_once), image_distance(naive, at_once)
     found = f"the distance from the image is {distance:.1f}, and {limit:.1f} without overlap."
     return f"Right: {found}" if distance < limit / 2 else f"Not yet: {found}"
+
+
+@checks(Image.Image, "an image")
+def keeps_part(
+    answer: Image.Image,
+    image: Image.Image,
+    kept: tuple[int, int, int, int],
+    changed: tuple[int, int, int, int],
+) -> str:
+    """Does this image keep one part of another, and change the other part?
+
+    Args:
+        kept, changed: parts as (left, upper, right, lower), in pixels.
+    """
+    near, far = (image_distance(answer.crop(box), image.crop(box)) for box in (kept, changed))
+    found = f"the part to keep is {near:.0f} of 255 away, the other part {far:.0f}"
+    if near > 20:
+        return f"Not yet: {found}. Which part of a mask is kept, the white or the black one?"
+    if far < 2 * near or far < SAME:
+        return f"Not yet: {found}. Generate the other part anew."
+    return f"Right: {found}."
+
+
+@checks(list, "a list of images")
+def round_trip(answer: list[Image.Image], home: Image.Image, away: Image.Image) -> str:
+    """Do these images go from one image to another and back, without a jump?"""
+    if len(answer) < 7:
+        return f"Not yet: {len(answer)} images are too few for three on each way."
+    if max(image_distance(answer[0], home), image_distance(answer[-1], home)) > SAME:
+        return "Not yet: the first image and the last must both be that of the first seed."
+    if min(image_distance(image, away) for image in answer) > SAME:
+        return "Not yet: no image is that of the other seed."
+    steps = [image_distance(a, b) for a, b in pairwise(answer)]
+    if max(steps) >= image_distance(home, away):
+        return f"Not yet: one step is a jump, of {max(steps):.0f} of 255."
+    return f"Right: {len(answer)} images, no two neighbors more than {max(steps):.0f} of 255 apart."

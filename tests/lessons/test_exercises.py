@@ -302,3 +302,37 @@ def test_the_bytes_of_attention_scores():
     check = exercises.bytes_of_scores
     assert check(2 * 2 * 2 * 64**2 * 2, config, 1) == "Right: the scores take 0.1 MB."
     assert check(2 * 2 * 256**2 * 2, config, 1).startswith("Not yet: 0.5 MB are too many.")
+
+
+def halves(upper, lower):
+    image = Image.new("RGB", (8, 8), upper)
+    image.paste(lower, (0, 4, 8, 8))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (halves("red", "blue"), "Right: "),
+        (halves("red", "green"), "Not yet: "),  # nothing changed
+        (halves("blue", "red"), "Not yet: the part to keep is"),
+        (None, "Not tried yet: "),
+    ],
+)
+def test_a_part_that_is_kept(answer, said):
+    boxes = {"kept": (0, 0, 8, 4), "changed": (0, 4, 8, 8)}
+    found = exercises.keeps_part(answer, halves("red", "green"), **boxes)
+    assert found.startswith(said)
+
+
+def test_a_round_trip():
+    def check(*shades):
+        images = [Image.new("L", (8, 8), shade) for shade in shades]
+        ends = (Image.new("L", (8, 8), shade) for shade in (0, 100))
+        return exercises.round_trip(images, *ends)
+
+    assert check(0, 30, 70, 100, 70, 30, 0).startswith("Right: 7 images, no two neighbors more")
+    assert check(0, 50, 100, 50, 0).startswith("Not yet: 5 images are too few")
+    assert "the first image and the last" in check(0, 10, 30, 60, 70, 90, 100)
+    assert "no image is that of the other seed" in check(0, 20, 40, 60, 40, 20, 0)
+    assert "one step is a jump" in check(0, 0, 0, 100, 70, 30, 0)

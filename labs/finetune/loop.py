@@ -1,0 +1,104 @@
+"""The training loop: a loss, an optimizer, and weights that are saved on the way."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+WARMUP = 5  # steps in which the learning rate rises
+FILE = "pytorch_lora_weights.safetensors"  # as Diffusers names it
+
+
+def train(
+    parameters: Iterable[torch.nn.Parameter],
+    loss_of: Callable[[torch.Generator], torch.Tensor],
+    *,
+    steps: int,
+    learning_rate: float,
+    save: Callable[[], object] = lambda: None,
+    report: Callable[[int, list[float]], object] | None = None,
+    seconds: float = 20,
+    seed: int = 0,
+) -> list[float]:
+    """Train parameters with AdamW, its learning rate falling to zero, for a number of steps.
+
+    The number of steps, not the time, decides when it ends, so that a seed gives the same result
+    again. An interrupt (the stop button, Ctrl+C) ends it early and keeps what was learned; if the
+    process is killed, what was saved last is there.
+
+    Args:
+        parameters: what is trained.
+        loss_of: computes the loss of one batch, all of its randomness from the generator.
+        save: called every 10 steps and at the end.
+        report: called with the number of steps done and the losses so far, every `seconds`.
+
+    Returns:
+        The loss of each step.
+
+    Raises:
+        ValueError: there is nothing to train, or no step.
+        FloatingPointError: the loss is not a finite number.
+    """
+    parameters = [param for param in parameters if param.requires_grad]
+    if not parameters or steps < 1:
+        raise ValueError("There is nothing to train: give trainable parameters, and steps.")
+    optimizer = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)
+    factor = partial(_learning_rate_factor, steps=steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    losses: list[float] = []
+    reported = time.monotonic()
+    try:
+        for step in range(1, steps + 1):
+            loss = loss_of(generator)
+            if not torch.isfinite(loss):
+                raise FloatingPointError(
+                    f"The loss of step {step} is {loss.item()}: lower the learning rate."
+                )
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+            if step % 10 == 0:
+                save()
+            if report and time.monotonic() - reported >= seconds:
+                report(step, losses)
+                reported = time.monotonic()
+    except KeyboardInterrupt:
+        print(f"Interrupted after {len(losses)} of {steps} steps; what was learned is kept.")
+    save()
+    return losses
+
+
+def save_lora(unet: UNet2DConditionModel, folder: str | Path) -> Path:
+    """Save a UNet's LoRA as `load_lora_weights` reads it; a kill never leaves half a file.
+
+    Returns:
+        The safetensors file.
+    """
+    from diffusers import StableDiffusionPipeline
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft.utils import get_peft_model_state_dict
+
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    with tempfile.TemporaryDirectory(dir=folder) as new:
+        StableDiffusionPipeline.save_lora_weights(new, unet_lora_layers=layers)
+        os.replace(Path(new) / FILE, Path(folder) / FILE)
+    return Path(folder) / FILE
+
+
+def _learning_rate_factor(step: int, steps: int) -> float:
+    return min(1.0, (step + 1) / WARMUP) * (1 - step / steps)
