@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from helpers.lessons.exercises import checks
+
+NEAR = 20  # the distance in RGB within which a color counts as one of the palette's
 
 
 @checks(int, "a number of parameters")
@@ -23,28 +27,30 @@ def lora_parameters(answer: int, layer: torch.nn.Linear, rank: int) -> str:
     return f"Not yet: {answer} is not the size of A and B together, for a layer of {size}."
 
 
-@checks(float, "a scale between 0 and 1")
-def smallest_scale(answer: float, share_at: Callable[[float], float], wanted: float) -> str:
-    """Is this the smallest scale, in tenths, at which an image has the wanted share of gold?
-
-    Args:
-        share_at: computes the share, 0 to 1, at a scale.
-    """
-    if not 0 < answer <= 1:
-        return "Not yet: try scales between 0.1 and 1."
-    tenths = round(10 * answer)
-    share = share_at(tenths / 10)
-    if share < wanted:
-        return f"Not yet: at a scale of {tenths / 10} the share is {share:.0%}."
-    if tenths > 1 and share_at((tenths - 1) / 10) >= wanted:
-        return f"Not yet: {tenths / 10} is enough, but {(tenths - 1) / 10} is too."
-    return f"Right: {tenths / 10} is enough, with a share of {share:.0%}."
+@checks(Image.Image, "an image")
+def in_palette(
+    answer: Image.Image, image: Image.Image, palette: Sequence[tuple[int, int, int]]
+) -> str:
+    """Is this the image in the colors of a palette, with bright and dark where they were?"""
+    stops = np.linspace(0, 1, len(palette))
+    ramp = np.stack([np.interp(np.linspace(0, 1, 64), stops, c) for c in np.transpose(palette)], -1)
+    if answer.size != image.size:
+        return f"Not yet: the image must be {image.width} x {image.height} pixels."
+    pixels = np.asarray(answer.convert("RGB"), float)[..., None, :]
+    share = (np.linalg.norm(pixels - ramp, axis=-1).min(-1) < NEAR).mean()
+    if share < 0.95:
+        return f"Not yet: {share:.0%} of the pixels have a color of the palette."
+    light, before = (np.asarray(item.convert("L"), float).ravel() for item in (answer, image))
+    if light.std() < 1 or np.corrcoef(light, before)[0, 1] < 0.8:
+        return "Not yet: the colors are right, but bright and dark are not where they were."
+    return f"Right: {share:.0%} of the pixels have a color of the palette."
 
 
 @checks(torch.Tensor, "a matrix")
 def merged_weight(answer: torch.Tensor, layer: Any) -> str:
     """Is this the weight that `fuse_lora` gives to a layer of PEFT?"""
-    own, change = layer.get_base_layer().weight, layer.get_delta_weight(layer.active_adapter)
+    own = layer.get_base_layer().weight
+    change = layer.get_delta_weight(layer.active_adapters[0])
     if answer.shape != own.shape:
         return f"Not yet: the matrix must be {tuple(own.shape)}, not {tuple(answer.shape)}."
     error = (answer - own - change).norm() / change.norm()

@@ -89,11 +89,10 @@ def save_lora(unet: UNet2DConditionModel, folder: str | Path) -> Path:
         The safetensors file.
     """
     from diffusers import StableDiffusionPipeline
-    from diffusers.utils import convert_state_dict_to_diffusers
     from peft.utils import get_peft_model_state_dict
 
     Path(folder).mkdir(parents=True, exist_ok=True)
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    layers = get_peft_model_state_dict(unet)
     with tempfile.TemporaryDirectory(dir=folder) as new:
         StableDiffusionPipeline.save_lora_weights(new, unet_lora_layers=layers)
         os.replace(Path(new) / FILE, Path(folder) / FILE)

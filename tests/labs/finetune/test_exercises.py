@@ -1,10 +1,12 @@
 """The checks of the exercises on fine-tuning."""
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from PIL import Image, ImageOps
 
-from labs.finetune.exercises import lora_parameters, merged_weight, smallest_scale
+from labs.finetune.exercises import in_palette, lora_parameters, merged_weight
 
 
 @pytest.mark.parametrize(
@@ -20,17 +22,19 @@ def test_lora_parameters(answer, verdict):
     assert lora_parameters(answer, torch.nn.Linear(4, 6), rank=4).startswith(verdict)
 
 
-@pytest.mark.parametrize(
-    ("answer", "verdict"),
-    [
-        (0.6, "Right: 0.6 is enough"),
-        (0.5, "Not yet: at a scale of 0.5"),
-        (0.8, "Not yet: 0.8 is enough, but 0.7 is too"),
-        (2, "Not yet: try"),
-    ],
-)
-def test_smallest_scale(answer, verdict):
-    assert smallest_scale(answer, lambda scale: scale, 0.55).startswith(verdict)
+def recolor(image, palette):
+    light = np.asarray(image.convert("L"), float) / 255
+    stops = np.linspace(0, 1, len(palette))
+    channels = [np.interp(light, stops, channel) for channel in np.transpose(palette)]
+    return Image.fromarray(np.stack(channels, -1).astype(np.uint8))
+
+
+def test_in_palette():
+    image, night = Image.linear_gradient("L").convert("RGB"), [(0, 0, 60), (200, 220, 255)]
+    assert in_palette(recolor(image, night), image, night).startswith("Right: 100%")
+    assert in_palette(image, image, night).startswith("Not yet: ")
+    assert "not where they were" in in_palette(recolor(ImageOps.invert(image), night), image, night)
+    assert in_palette(image.resize((8, 8)), image, night).startswith("Not yet: the image must be")
 
 
 def test_merged_weight():
