@@ -32,7 +32,7 @@ _ROWS = (
     Model(
         name="tiny-portraits",
         id="tiny-portraits",
-        download="13 MB, embedded",
+        download="14 MB, embedded",
         description="A small Stable Diffusion 1.x that generates storybook portraits.",
         earlier="tiny-portraits-early",
         styled="tiny-portraits-neon",

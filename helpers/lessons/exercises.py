@@ -399,16 +399,6 @@ def bytes_of_scores(answer: float, config: Mapping[str, Any], batch_size: int) -
 
 
 @checks(dict, "settings in a dict")
-def settings_that_fit(
-    answer: dict[str, Any], bytes_of_settings: Callable[[dict[str, Any]], int], budget: float
-) -> str:
-    """Does the memory with these settings stay within the budget, in bytes?"""
-    needed = bytes_of_settings(answer)
-    if needed > budget:
-        return f"Not yet: it takes {format_bytes(needed)}, more than {format_bytes(budget)}."
-    return f"Right: it takes {format_bytes(needed)}, less than {format_bytes(budget)}."
-
-
 @checks(Callable, "a function")
 def pays_off(answer: Callable[[float, float, float], int | None]) -> str:
     """Does it return after how many images a wait is earned back, and None if it never is?

@@ -258,15 +258,6 @@ def test_the_largest_batch_that_fits():
     assert check(0) == "Not yet: a batch has at least one image."
 
 
-def test_settings_that_fit():
-    def check(answer):
-        return exercises.settings_that_fit(answer, lambda settings: settings["size"], 5 * 10**6)
-
-    assert check({"size": 4 * 10**6}) == "Right: it takes 4.0 MB, less than 5.0 MB."
-    assert check({"size": 6 * 10**6}) == "Not yet: it takes 6.0 MB, more than 5.0 MB."
-    assert "raises KeyError" in check({})
-
-
 def test_images_of_a_batch_again():
     batch = [grey(0), grey(50), grey(100)]
     assert exercises.images_again([grey(0), grey(100)], batch, (0, 2)).startswith("Right: images 0")

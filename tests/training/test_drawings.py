@@ -71,7 +71,6 @@ def test_tokenizer_is_clips_and_knows_every_word_of_the_vocabulary(tmp_path):
         assert tokenizer.decode(ids, skip_special_tokens=True) == text.lower()
 
 
-@pytest.mark.xfail(strict=True, reason="the next judge brings the defaults of make-up and style")
 def test_the_judges_vocabulary_is_the_captions():
     text = (MODELS_FOLDER / "tiny-judge/vocabulary.json").read_text(encoding="utf-8")
     assert json.loads(text) == captions.VOCABULARY | captions.DIRECTION
