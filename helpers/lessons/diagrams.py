@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from helpers.lessons.plots import ORANGE, SKY_BLUE, VERMILION, YELLOW
+from helpers.lessons.plots import SKY_BLUE, VERMILION, YELLOW
 
 if TYPE_CHECKING:
+    import pandas
     from diffusers import DiffusionPipeline
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -16,100 +17,127 @@ if TYPE_CHECKING:
 TRAINED, FIXED = SKY_BLUE, YELLOW  # parts with trained weights, parts without
 
 
+BOX_WIDTH, BOX_HEIGHT = 1.25, 0.85
+LINE = "#333333"
+
+
 def _box(axes: Axes, x: float, y: float, text: str, colour: str = "white") -> None:
-    style = {"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": "#333333"}
-    axes.text(x, y, text, ha="center", va="center", fontsize=10, bbox=style, linespacing=1.4)
+    from matplotlib.patches import FancyBboxPatch
+
+    corner = (x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2)
+    style = {"boxstyle": "round,pad=0,rounding_size=0.12", "facecolor": colour, "edgecolor": LINE}
+    axes.add_patch(FancyBboxPatch(corner, BOX_WIDTH, BOX_HEIGHT, **style))
+    axes.text(x, y, text, ha="center", va="center", fontsize=11)
 
 
-def _arrow(
-    axes: Axes, start: tuple[float, float], end: tuple[float, float], text: str = ""
-) -> None:
-    style = {"arrowstyle": "-|>", "color": "#333333", "shrinkA": 0, "shrinkB": 0, "lw": 1.5}
-    axes.annotate("", end, start, arrowprops=style)
-    middle = ((start[0] + end[0]) / 2 + 0.03, (start[1] + end[1]) / 2)
-    axes.text(*middle, text, fontsize=9, va="center", style="italic")
+def _arrow(axes: Axes, *points: tuple[float, float]) -> None:
+    """An arrow along straight lines, from the first point to the last."""
+    for start, end in zip(points[:-2], points[1:-1], strict=True):
+        axes.plot(*zip(start, end, strict=True), color=LINE, lw=1.5, solid_capstyle="round")
+    style = {"arrowstyle": "-|>", "color": LINE, "shrinkA": 0, "shrinkB": 0, "lw": 1.5}
+    axes.annotate("", points[-1], points[-2], arrowprops=style)
 
 
 def pipeline_diagram(pipeline: DiffusionPipeline, num_inference_steps: int = 20) -> Figure:
-    """Draw the way from a prompt and a seed to a picture, with the shapes of this very pipeline."""
+    """Draw the parts of a pipeline, its loop as a loop, and the shapes that go along each arrow."""
     from matplotlib.figure import Figure
 
-    unet, words = pipeline.unet.config, pipeline.tokenizer.model_max_length
+    unet, tokens = pipeline.unet.config, pipeline.tokenizer.model_max_length
     latents = f"{unet.in_channels} x {unet.sample_size} x {unet.sample_size}"
     side = unet.sample_size * pipeline.vae_scale_factor
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    vectors = f"{tokens} x {pipeline.text_encoder.config.hidden_size}"
+    figure = Figure(figsize=(12, 4.4), layout="constrained")
     axes = figure.subplots()
-    axes.set(xlim=(0, 10), ylim=(0, 3.4))
+    axes.set(xlim=(0, 13.4), ylim=(-0.1, 4.4), aspect="equal")
     axes.axis("off")
-    upper, lower = 2.75, 0.9
-    _box(axes, 0.8, upper, "prompt\na sentence")
-    _box(axes, 2.7, upper, f"tokenizer\n{words} numbers", FIXED)
-    width = pipeline.text_encoder.config.hidden_size
-    _box(axes, 5.2, upper, f"text encoder\n{words} x {width} numbers", TRAINED)
-    _box(axes, 0.8, lower, "seed\none number")
-    _box(axes, 2.7, lower, f"noise\n{latents}", FIXED)
-    loop = f"UNet says what is noise in it,\nscheduler takes some away\n{num_inference_steps} times"
-    _box(axes, 5.2, lower, loop, TRAINED)
-    _box(axes, 7.7, lower, f"VAE decoder\nfrom {latents}", TRAINED)
-    _box(axes, 9.4, lower, f"picture\n3 x {side} x {side}")
-    for start, end, y in ((1.3, 2.05, upper), (3.35, 4.35, upper), (1.3, 2.05, lower)):
-        _arrow(axes, (start, y), (end, y))
-    for start, end in ((3.35, 3.95), (6.45, 6.95), (8.45, 8.85)):
-        _arrow(axes, (start, lower), (end, lower))
-    _arrow(axes, (5.2, upper - 0.42), (5.2, lower + 0.6), "cross-attention")
+    upper, lower, bottom = 3.6, 1.9, 0.75
+    prompt, tokenizer, text_encoder = 0.8, 3.0, 5.2
+    seed, noise, unet_x, scheduler, decoder, image = 0.8, 3.0, 5.2, 7.9, 10.2, 12.6
+    for x, y, name, colour in (
+        (prompt, upper, "prompt", "white"),
+        (tokenizer, upper, "tokenizer", FIXED),
+        (text_encoder, upper, "text\nencoder", TRAINED),
+        (seed, lower, "seed", "white"),
+        (noise, lower, "random\nnoise", FIXED),
+        (unet_x, lower, "U-Net", TRAINED),
+        (scheduler, lower, "scheduler", FIXED),
+        (decoder, lower, "VAE\ndecoder", TRAINED),
+        (image, lower, "image", "white"),
+    ):
+        _box(axes, x, y, name, colour)
+    half = BOX_WIDTH / 2
+    for start, end, y, above, below in (
+        (prompt, tokenizer, upper, "text", ""),
+        (tokenizer, text_encoder, upper, f"{tokens} ids", ""),
+        (seed, noise, lower, "1 number", ""),
+        (noise, unet_x, lower, "latents", latents),
+        (unet_x, scheduler, lower, "predicted noise", latents),
+        (scheduler, decoder, lower, "at the end", latents),
+        (decoder, image, lower, "pixels", f"3 x {side} x {side}"),
+    ):
+        _arrow(axes, (start + half, y), (end - half, y))
+        middle = (start + end) / 2
+        axes.text(middle, y + 0.12, above, ha="center", va="bottom", fontsize=8.5)
+        axes.text(middle, y - 0.12, below, ha="center", va="top", fontsize=8.5)
+    edge = BOX_HEIGHT / 2
+    _arrow(axes, (unet_x, upper - edge), (unet_x, lower + edge))
+    axes.text(unet_x + 0.12, 2.75, f"{vectors}, by cross-attention", fontsize=8.5, va="center")
+    corners = ((scheduler, lower - edge), (scheduler, bottom), (unet_x, bottom))
+    _arrow(axes, *corners, (unet_x, lower - edge))
+    middle = (unet_x + scheduler) / 2
+    turns = f"x {num_inference_steps}"
+    axes.text(middle, bottom + 0.1, turns, ha="center", va="bottom", fontsize=15, weight="bold")
+    text = f"latents with less noise, {latents}"
+    axes.text(middle, bottom - 0.1, text, ha="center", va="top", fontsize=8.5)
+    axes.text(0.2, 0.35, "blue: trained", fontsize=10, backgroundcolor=TRAINED)
+    axes.text(1.7, 0.35, "yellow: fixed rule", fontsize=10, backgroundcolor=FIXED)
     return figure
 
 
 def guidance_diagram(
     without: Image.Image, with_prompt: Image.Image, guided: Image.Image, guidance_scale: float
 ) -> Figure:
-    """Lay three foreseen pictures out along an arrow: without the prompt, with it, and beyond."""
+    """Lay three predictions out on a line: without the prompt, with it, and guided."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.9))
-    titles = ("without the prompt", "with the prompt", f"guided, {guidance_scale:g} times as far")
-    for left, picture, title in zip(
+    titles = ("without the prompt", "with the prompt", f"guided, scale {guidance_scale:g}")
+    for left, image, title in zip(
         (0.02, 0.28, 0.72), (without, with_prompt, guided), titles, strict=True
     ):
         axes = figure.add_axes((left, 0.2, 0.25, 0.66))
-        axes.imshow(picture)
+        axes.imshow(image)
         axes.set_title(title, fontsize=11)
         axes.axis("off")
     line = figure.axes[0]
-    style = {"arrowstyle": "-|>", "color": VERMILION, "lw": 2.5}
-    for start, end in ((0.145, 0.405), (0.405, 0.845)):
-        line.annotate("", (end, 0.12), (start, 0.12), "figure fraction", arrowprops=style)
+    style = {"arrowstyle": "-|>", "lw": 2.5, "shrinkA": 0, "shrinkB": 0}
+    for start, end, height, text in (
+        (0.145, 0.405, 0.14, "1"),
+        (0.145, 0.845, 0.08, f"{guidance_scale:g}"),
+    ):
+        arrow = style | {"color": VERMILION}
+        line.annotate("", (end, height), (start, height), "figure fraction", arrowprops=arrow)
+        figure.text(end + 0.01, height, text, fontsize=11, va="center")
     return figure
 
 
-def attention_sizes(unet_config: Mapping[str, Any], words: int = 77) -> list[tuple[str, int, int]]:
-    """Where the UNet compares places with one another, and what it compares: (name, rows, columns).
+def attention_sizes(unet_config: Mapping[str, Any], tokens: int = 77) -> pandas.DataFrame:
+    """Count the attention scores that a U-Net computes for one image, head by head.
 
-    Each attention layer asks for every place of its level how much it has to do with every other
-    place (self-attention) and with every word of the prompt (cross-attention): a table of scores.
+    Every position of a level is compared with every other position of it (self-attention) and with
+    every token of the prompt (cross-attention).
+
+    Returns:
+        A row for each level of the U-Net that has attention, with the columns "positions",
+        "self-attention" and "cross-attention", all counts.
     """
-    sizes = []
-    for level, block in enumerate(unet_config["down_block_types"]):
-        side = unet_config["sample_size"] // 2**level
-        if "CrossAttn" in block:
-            places = f"{side} x {side} places"
-            sizes.append((f"{places}, with one another", side**2, side**2))
-            sizes.append((f"{places}, with {words} words", side**2, words))
-    return sizes
+    import pandas
 
-
-def attention_plot(sizes: Sequence[tuple[str, int, int]], title: str) -> Figure:
-    """Draw how many scores each kind of attention layer makes for one picture and one head."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 1.2 + 0.45 * len(sizes)), layout="constrained")
-    axes = figure.subplots()
-    scores = [rows * columns for _, rows, columns in sizes]
-    colours = [TRAINED if rows == columns else ORANGE for _, rows, columns in sizes]
-    bars = axes.barh([name for name, _, _ in sizes], scores, color=colours)
-    axes.bar_label(bars, labels=[f"{score:,}" for score in scores], padding=4)
-    axes.set(xscale="log", xlabel="scores for one picture and one head", title=title)
-    axes.margins(x=0.2)
-    axes.invert_yaxis()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
+    sides = [
+        unet_config["sample_size"] // 2**level
+        for level, block in enumerate(unet_config["down_block_types"])
+        if "CrossAttn" in block
+    ]
+    rows = {f"{side} x {side}": (side**2, side**4, side**2 * tokens) for side in sides}
+    columns = ["positions", "self-attention", "cross-attention"]
+    return pandas.DataFrame.from_dict(rows, orient="index", columns=columns)

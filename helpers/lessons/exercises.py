@@ -85,6 +85,117 @@ def same_as_pipeline(
 
 
 @checks(Image.Image, "an image")
+def halfway_between_prompts(
+    answer: Image.Image, pipeline: DiffusionPipeline, prompts: tuple[str, str], seed: int = 0
+) -> str:
+    """Is this the image of the average of two prompts' embeddings?"""
+    with torch.no_grad():
+        vectors = [pipeline.encode_prompt(text, pipeline.device, 1, False)[0] for text in prompts]
+    first, middle, last = (
+        pipeline(
+            prompt_embeds=embeds, generator=make_generators(seed), num_inference_steps=20
+        ).images[0]
+        for embeds in (vectors[0], (vectors[0] + vectors[1]) / 2, vectors[1])
+    )
+    labels = ("first prompt", "your image", "reference", "second prompt")
+    grid = image_grid([first, answer, middle, last], rows=1, labels=labels)
+    show(grid, alt="Your image and the reference, between the images of the two prompts.")
+    distance = image_distance(answer, middle)
+    if distance > SAME:
+        return f"Not yet: its distance from the reference is {distance:.0f} of 255."
+    return "Right: the image of the two prompts' average."
+
+
+@checks(Callable, "a function")
+def denoising_step(
+    answer: Callable[..., torch.Tensor], pipeline: DiffusionPipeline, prompt: str, seed: int = 0
+) -> str:
+    """Does this function, in place of the scheduler's step, generate the image of DDIM?
+
+    Args:
+        answer: takes the latents, the predicted noise, and `alphas_cumprod` at this timestep and
+            at the next; returns the next latents.
+        pipeline: with any scheduler, which it keeps.
+        prompt: what is generated, in 20 steps.
+        seed: with this seed.
+    """
+    from diffusers import DDIMScheduler
+
+    class Own(DDIMScheduler):
+        def step(self, model_output: Any, timestep: Any, sample: Any, **kwargs: Any) -> tuple[Any]:
+            kept, later = self.alphas_cumprod, timestep - 50  # 1,000 timesteps in 20 steps
+            then = kept[later] if later >= 0 else self.final_alpha_cumprod
+            return (answer(sample, model_output, kept[timestep], then),)
+
+    before, images = pipeline.scheduler, []
+    config = {**before.config, "timestep_spacing": "leading", "clip_sample": False}
+    try:
+        for scheduler in (Own, DDIMScheduler):
+            pipeline.scheduler = scheduler.from_config(config)
+            generator = make_generators(seed)
+            run = pipeline(prompt, generator=generator, num_inference_steps=20)
+            images.append(run.images[0])
+    finally:
+        pipeline.scheduler = before
+    grid = image_grid(images, labels=["your step", "DDIMScheduler"])
+    show(grid, alt="The image of your step beside the image of DDIMScheduler.")
+    distance = image_distance(*images)
+    if distance > SAME:
+        return f"Not yet: its distance from the image of DDIM is {distance:.0f} of 255."
+    return "Right: your step generates the image of DDIM."
+
+
+@checks(Callable, "a function")
+def slerp(
+    answer: Callable[..., torch.Tensor],
+    pipeline: DiffusionPipeline,
+    prompt: str,
+    seeds: tuple[int, int] = (0, 1),
+) -> str:
+    """Does this function interpolate between two noises on the sphere, so that noise stays noise?
+
+    Args:
+        answer: takes two tensors and a share from 0 to 1; returns a tensor.
+        pipeline: generates an image from what it returns for one half.
+        prompt: of that image.
+        seeds: of the two noises.
+    """
+    unet = pipeline.unet
+    shape = (1, unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+    a, b = (torch.randn(shape, generator=generator) for generator in make_generators(seeds))
+    angle = torch.acos((a * b).sum() / (a.norm() * b.norm()))
+    half = torch.sin(angle / 2) * (a + b) / torch.sin(angle)
+    images = []
+    for noise in (a, answer(a, b, 0.5), half, b):
+        latents = noise.to(pipeline.device, unet.dtype)
+        images.append(pipeline(prompt, latents=latents, num_inference_steps=20).images[0])
+    labels = [f"seed {seeds[0]}", "your half", "reference", f"seed {seeds[1]}"]
+    grid = image_grid(images, rows=1, labels=labels)
+    show(grid, alt="Your image and the reference, between the images of the two seeds.")
+    for share, wanted in ((0, a), (0.5, half), (1, b)):
+        own = answer(a, b, share)
+        if not torch.allclose(own, wanted, atol=1e-3):
+            return (
+                f"Not yet: at {share:g} the standard deviation is {own.std():.2f}, and that of the "
+                f"reference {wanted.std():.2f}."
+            )
+    return "Right: noise at both ends, and noise of the same strength between them."
+
+
+@checks(Callable, "a function")
+def share_of_matches(
+    answer: Callable[..., float], cases: Sequence[tuple[Mapping[str, str], Mapping[str, str]]]
+) -> str:
+    """Does this function return the share of wanted attributes that were read, for each case?"""
+    for wanted, read in cases:
+        share = sum(read[name] == value for name, value in wanted.items()) / len(wanted)
+        if abs(answer(dict(wanted), dict(read)) - share) > 1e-6:
+            found = answer(dict(wanted), dict(read))
+            return f"Not yet: of {len(wanted)} attributes, {share:.0%} match, not {found:.0%}."
+    return f"Right: the same share as ours, for all {len(cases)} images."
+
+
+@checks(Image.Image, "an image")
 def image_of_batch(answer: Image.Image, batch: Sequence[Image.Image], index: int) -> str:
     """Is this image number `index` of the batch, counted from 0, generated again on its own?"""
     if answer is batch[index]:
@@ -216,6 +327,7 @@ def seed_that_shows(
 ) -> str:
     """Does the judge read the wanted values, by attribute, in the image of this seed?"""
     image = pipeline(prompt, generator=make_generators(answer), **inputs).images[0]
+    show(image, alt=f"The image of your seed, {answer}.")
     read = read_attributes([image], judge).iloc[0]
     return compare_attributes(read.to_dict(), wanted, f"seed {answer}")
 
@@ -232,6 +344,8 @@ def prompt_that_shows(
     """Do most images of this prompt show all of the wanted values?"""
     generators = make_generators(seeds)
     images = pipeline([answer] * len(generators), generator=generators, **inputs).images
+    labels = [f"seed {seed}" for seed in seeds]
+    show(image_grid(images, labels=labels), alt="The images of your prompt, by seed.")
     read = read_attributes(images, judge)
     hits = (read[list(wanted)] == list(wanted.values())).all(axis="columns").sum()
     if 2 * hits > len(images):

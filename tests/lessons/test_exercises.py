@@ -327,3 +327,47 @@ def test_a_round_trip():
     assert "the first image and the last" in check(0, 10, 30, 60, 70, 90, 100)
     assert "no image is that of the other seed" in check(0, 20, 40, 60, 40, 20, 0)
     assert "one step is a jump" in check(0, 0, 0, 100, 70, 30, 0)
+
+
+# Functions that the reader writes
+
+
+def test_a_share_of_matches():
+    cases = [
+        ({"mood": "smiling", "view": "side"}, {"mood": "smiling", "view": "front", "age": "old"})
+    ]
+    check = exercises.share_of_matches
+    assert check(lambda asked, read: 0.5, cases).startswith("Right: ")
+    assert "50% match, not 100%" in check(lambda asked, read: 1.0, cases)
+    assert "raises TypeError" in check(lambda: 0, cases)
+
+
+def test_a_step_of_ddim(pipeline):
+    before = pipeline.scheduler
+
+    def step(latents, noise_pred, share, next_share):
+        original = (latents - (1 - share).sqrt() * noise_pred) / share.sqrt()
+        return next_share.sqrt() * original + (1 - next_share).sqrt() * noise_pred
+
+    check = exercises.denoising_step
+    assert check(step, pipeline, PROMPTS[0]).startswith("Right: ")
+    assert check(lambda latents, *rest: latents, pipeline, PROMPTS[0]).startswith("Not yet: ")
+    assert pipeline.scheduler is before
+
+
+def test_an_interpolation_of_noise(pipeline):
+    def right(a, b, share):
+        angle = torch.acos((a * b).sum() / (a.norm() * b.norm()))
+        return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / angle.sin()
+
+    assert exercises.slerp(right, pipeline, PROMPTS[0]).startswith("Right: ")
+    wrong = exercises.slerp(lambda a, b, share: (1 - share) * a + share * b, pipeline, PROMPTS[0])
+    assert wrong.startswith("Not yet: at 0.5 the standard deviation is 0.7")
+
+
+def test_the_average_of_two_prompts(pipeline):
+    generator = make_generators(0)
+    image = pipeline(PROMPTS[0], generator=generator, num_inference_steps=20).images[0]
+    check = exercises.halfway_between_prompts
+    assert check(image, pipeline, (PROMPTS[0], PROMPTS[0])).startswith("Right: ")
+    assert check(image, pipeline, tuple(PROMPTS)).startswith("Not yet: ")

@@ -1,0 +1,26 @@
+"""A table of the words that the embedded model knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+NAMES = {"make_up": "make-up", "figure": "colour of the clothes", "background": "background colour"}
+
+
+def vocabulary_table(vocabulary: dict[str, Any]) -> str:
+    """Return a table in Markdown: what can be asked for, in which words, and what goes without.
+
+    Args:
+        vocabulary: a judge's (see `helpers.judge.Judge`).
+    """
+    lines = ["| you choose | by one of these phrases | if you leave it out |", "|---|---|---|"]
+    for attribute, entry in vocabulary.items():
+        values = entry["values"]
+        phrases = [" or ".join(words[:2]) for words in values.values()]
+        patterns = {text.replace(value, "…") for value, text in zip(values, phrases, strict=True)}
+        if len(patterns) == 1 and len(values) > 1:  # the same phrase for each colour
+            phrases = [f"{patterns.pop()}, with {', '.join(values)}"]
+        default = entry.get("default", "chance decides")
+        name = NAMES.get(attribute, attribute)
+        lines.append(f"| **{name}** | {'; '.join(phrases)} | {default} |")
+    return "\n".join(lines)
