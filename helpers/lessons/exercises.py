@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from helpers.grids import image_distance, show
+from helpers.grids import image_distance, image_grid, show
 from helpers.inputs import make_generators, truncated_words
 from helpers.judge import Judge, read_attributes
 from helpers.lessons.plots import plot_images
@@ -196,26 +196,6 @@ def share_of_matches(
 
 
 @checks(Image.Image, "an image")
-def image_of_batch(answer: Image.Image, batch: Sequence[Image.Image], index: int) -> str:
-    """Is this image number `index` of the batch, counted from 0, generated again on its own?"""
-    if answer is batch[index]:
-        return "Not yet: that is the image of the batch itself; generate it again, alone."
-    distances = [image_distance(answer, image) for image in batch]
-    nearest = min(range(len(batch)), key=distances.__getitem__)
-    if distances[nearest] > SAME:
-        return (
-            "Not yet: it is not in the batch. Use the same prompt, scheduler and number of steps, "
-            "and a generator with the seed that the image had."
-        )
-    if nearest != index:
-        return (
-            f"Not yet: that is image {nearest}, counted from 0. "
-            f"Use the prompt and the seed of image {index}."
-        )
-    return f"Right: image {index} came out again, without the others."
-
-
-@checks(Image.Image, "an image")
 def same_image(answer: Image.Image, image: Image.Image) -> str:
     """Is this the same image, generated again?"""
     if answer is image:
@@ -224,16 +204,6 @@ def same_image(answer: Image.Image, image: Image.Image) -> str:
     if distance > SAME:
         return f"Not yet: its distance is {distance:.0f} of 255."
     return "Right: the same image, generated again."
-
-
-@checks(int, "a number of tokens")
-def count_tokens(answer: int, pipeline: DiffusionPipeline, sentence: str) -> str:
-    """Does the tokenizer make this many tokens of the sentence, start and end included?"""
-    count = len(pipeline.tokenizer(sentence).input_ids)
-    if answer != count:
-        direction = "few" if answer < count else "many"
-        return f"Not yet: {answer} is too {direction}. Do the start and the end count too?"
-    return f"Right: it takes {count} of the {pipeline.tokenizer.model_max_length} tokens."
 
 
 @checks(set, "a set of labels")

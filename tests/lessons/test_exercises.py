@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import get_inputs, make_generators, read_attributes
+from helpers import make_generators, read_attributes
 from helpers.lessons import exercises
 from helpers.timing import Measurement
 
@@ -17,7 +17,6 @@ PROMPTS = ["portrait photo of a knight, blue on red", "oil painting of a queen, 
     "check",
     [
         exercises.fewest_steps,
-        exercises.image_of_batch,
         exercises.largest_batch_that_fits,
         exercises.nearer_timesteps,
         exercises.measurable_differences,
@@ -89,19 +88,6 @@ def test_which_differences_are_measurable():
     assert check({"clear"}) == "Right: only clear shows a difference."
     assert check({"clear", "noisy"}).startswith("Not yet: noisy could be chance (1.20 to 1.30")
     assert check(set()).startswith("Not yet: clear does differ")
-
-
-def test_an_image_of_a_batch(pipeline):
-    batch = pipeline(**get_inputs(4, num_inference_steps=4)).images
-
-    def drawn(seed):
-        return pipeline(**get_inputs(1, num_inference_steps=4, seeds=[seed])).images[0]
-
-    assert exercises.image_of_batch(drawn(3), batch, 3).startswith("Right: image 3 ")
-    assert "that is image 2" in exercises.image_of_batch(drawn(2), batch, 3)
-    assert "not in the batch" in exercises.image_of_batch(drawn(9), batch, 3)
-    assert "again, alone" in exercises.image_of_batch(batch[3], batch, 3)
-    assert "raises ValueError" in exercises.image_of_batch(Image.new("RGB", (8, 8)), batch, 3)
 
 
 def test_the_same_picture():
@@ -215,12 +201,6 @@ def test_an_image_decoded_in_two_parts(pipeline):
     assert check(halves, pipeline, PROMPTS[0]).startswith("Not yet: the distance from")
     at_once = check(lambda decode, latents: decode(latents), pipeline, PROMPTS[0])
     assert at_once.startswith("Not yet: it decodes parts of widths [16]")
-
-
-def test_how_many_tokens(pipeline):
-    assert exercises.count_tokens(3, pipeline, "queen").startswith("Right: it takes 3 of the 77")
-    assert exercises.count_tokens(1, pipeline, "queen").startswith("Not yet: 1 is too few")
-    assert exercises.count_tokens(4, pipeline, "queen").startswith("Not yet: 4 is too many")
 
 
 def test_a_picture_that_the_pipeline_draws(pipeline):
