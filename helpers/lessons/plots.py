@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import pandas
     from matplotlib.figure import Figure
     from PIL import Image
 
@@ -16,49 +15,6 @@ GREEN, GREY, BLACK = "#009E73", "#999999", "#000000"
 # The lines of `plot_lines`: one that lies on another leaves it visible.
 LINE_COLOURS = (BLACK, BLUE, VERMILION, GREEN, ORANGE)
 LINE_STYLES, MARKERS, MARKER_SIZES = ("-", "--", "-.", ":", "-"), "osX^v", (9, 6, 6, 6, 6)
-
-
-def plot_trade_off(table: pandas.DataFrame, title: str = "What a faster image costs") -> Figure:
-    """Plot speedup and image distance as two columns of dots, the fastest at the top.
-
-    Blue dots keep the image, orange ones change it. `describe_trade_off` writes the alt text.
-
-    Args:
-        table: a row for each change, by label, with the columns "speedup" and "distance" (both from
-            the baseline) and "keeps the image" (True or False).
-    """
-    from matplotlib.figure import Figure
-
-    table = table.sort_values("speedup")
-    colours = [BLUE if keeps else ORANGE for keeps in table["keeps the image"]]
-    figure = Figure(figsize=(10, 1.3 + 0.32 * len(table)), layout="constrained")
-    figure.suptitle(title)
-    left, right = figure.subplots(1, 2, sharey=True)
-    for axes, column in ((left, "speedup"), (right, "distance")):
-        axes.scatter(table[column], range(len(table)), 50, colours, zorder=3)
-        axes.grid(color=GREY, alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    left.set_yticks(range(len(table)), table.index)
-    left.axvline(1, color=GREY, linewidth=1)
-    left.set(xscale="log", xlabel="speedup over the baseline (logarithmic)")
-    ticks = [tick for tick in (0.5, 1, 2, 4, 8, 16, 32) if tick <= 1.5 * table["speedup"].max()]
-    left.set_xticks(ticks, [f"{tick:g}x" for tick in ticks])
-    left.minorticks_off()
-    right.set(xlabel="distance from the baseline's images (0 to 255)")
-    for colour, name in ((BLUE, "keeps the image"), (ORANGE, "changes the image")):
-        right.scatter([], [], 50, colour, label=name)
-    right.legend(frameon=False)
-    return figure
-
-
-def describe_trade_off(table: pandas.DataFrame) -> str:
-    """Write the alt text of `plot_trade_off`."""
-    rows = table.sort_values("speedup", ascending=False)
-    parts = [
-        f"{label} {row['speedup']:.1f}x, distance {row['distance']:.0f}"
-        for label, row in rows.iterrows()
-    ]
-    return f"Speedup and distance from the baseline's images: {'; '.join(parts)}."
 
 
 def plot_lines(

@@ -3,55 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from helpers.lessons.exercises import POINT, checks
+import torch
 
-if TYPE_CHECKING:
-    import pandas
+from helpers.lessons.exercises import checks
 
 
-@checks(int, "a number of images")
-def pays_off_after(answer: int, wait: float, before: float, after: float) -> str:
-    """Is this the first image, give or take one, by which a wait has been earned back?
-
-    Args:
-        wait: seconds that the preparation takes longer.
-        before, after: seconds per image, without the change and with it.
-    """
-    saved = before - after
-    if saved <= 0:
-        return "Not yet: here an image takes no less time than before. Measure again."
-    found = f"{answer} images save {answer * saved:.1f} s, and the wait was {wait:.1f} s."
-    if abs(answer - max(0.0, wait) / saved) <= 1:
-        return f"Right: {found}"
-    if answer * saved < wait:
-        return f"Not yet: {found}"
-    return f"Not yet: the wait is earned back long before image {answer}. Which is the first?"
+@checks(float, "a number, such as 1.5")
+def largest_speedup(answer: float, share: float, every: int) -> str:
+    """Is this the speedup if a share of the work is done at every n-th step only?"""
+    expected = 1 / (1 - share + share / every)
+    if abs(answer - every) < 0.01:
+        return f"Not yet: {every} would be reached only if the other blocks took no time."
+    if abs(answer - expected) > 0.01 * expected:
+        return f"Not yet: {answer:.2f}. How much of the work is left, if all of it is 1?"
+    return f"Right: {1 / expected:.0%} of the work is left, so at most {expected:.2f}x."
 
 
-@checks(list, "a list of shares, such as [0.1, 0.2, 0.3, 0.4, 0.5]")
-def shares_of_peak(answer: list[float], figures: pandas.DataFrame, tflop: float) -> str:
-    """Are these the shares of its card's peak rate that each published time implies?
+@checks(Callable, "a function")  # type: ignore[arg-type]
+def rounds_by_rows(
+    answer: Callable[[torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]],
+    weight: torch.Tensor,
+    bits: tuple[int, ...] = (8, 4),
+) -> str:
+    """Does this function round a matrix to whole numbers, with a scale for each row?
 
     Args:
-        figures: published times, with "seconds" and the card's "peak (TFLOP/s)".
-        tflop: the work for an image, in 10^12 operations.
+        answer: takes a matrix and a number of bits; returns the whole numbers, and the scales to
+            multiply them by.
     """
-    if len(answer) != len(figures):
-        return f"Not yet: there are {len(figures)} rows, and {len(answer)} shares."
-    shares = tflop / figures["seconds"] / figures["peak (TFLOP/s)"]
-    for name, given in zip(figures.index, answer, strict=True):
-        if abs(given - shares[name]) > 0.02 * shares[name] + 0.005:
-            advice = "Divide the work by the seconds, then by the peak."
-            return f"Not yet: row {name} is not {given:.0%} of the peak. {advice}"
-    (name, most), (_, second) = shares.nlargest(2).items()
-    return f"Right: row {name} would take {most:.0%}, and the next one takes {second:.0%}."
+    weight, errors = weight.detach(), []
+    for count in bits:
+        integers, scale = answer(weight, count)
+        largest = 2 ** (count - 1) - 1
+        if integers.is_floating_point() and not torch.equal(integers, integers.round()):
+            return "Not yet: these are no whole numbers. Round them."
+        if scale.shape not in {(len(weight), 1), (len(weight),)}:
+            return f"Not yet: {len(weight)} rows need as many scales, not {list(scale.shape)}."
+        reached = integers.abs().amax(dim=1)
+        if reached.max() > largest:
+            return f"Not yet: with {count} bits the largest is {largest}, not {reached.max():.0f}."
+        if reached.min() < largest:
+            return f"Not yet: with {count} bits the largest of every row should become {largest}."
+        restored = integers * scale.reshape(-1, 1)
+        errors.append(float((restored - weight).norm() / weight.norm()))
+        if (restored - weight).abs().gt(0.501 * scale.reshape(-1, 1)).any():
+            return "Not yet: multiplied by the scales, they are not the matrix again."
+    found = " and ".join(
+        f"{error:.1%} with {n} bits" for n, error in zip(bits, errors, strict=True)
+    )
+    return f"Right: the error is {found}."
 
 
 @checks(int, "a number of guided steps")
 def fewest_guided(answer: int, adherence: Callable[[int], float], steps: int = 20) -> str:
-    """Is this the smallest number of guided steps that keeps the adherence within a point?
+    """Is this the smallest number of guided steps that loses at most two points of adherence?
 
     Args:
         adherence: computes the adherence, 0 to 1, with a number of guided steps.
@@ -59,10 +65,11 @@ def fewest_guided(answer: int, adherence: Callable[[int], float], steps: int = 2
     """
     if not 1 <= answer < steps:
         return f"Not yet: try between 1 and {steps - 1} guided steps."
-    target, reached = adherence(steps), adherence(answer)
-    if reached < target - POINT:
-        found = f"with {answer} guided steps the adherence is {reached:.1%}"
-        return f"Not yet: {found}, with all {steps} it is {target:.1%}."
-    if answer > 1 and adherence(answer - 1) >= target - POINT:
+    target, reached = adherence(steps) - 0.02, adherence(answer)
+    if reached < target:
+        return f"Not yet: with {answer} guided steps it is {reached:.1%}, below {target:.1%}."
+    if answer > 1 and adherence(answer - 1) >= target:
         return f"Not yet: {answer} guided steps are enough, but one fewer is too."
-    return f"Right: {answer} guided steps keep {reached:.1%}, and all {steps} have {target:.1%}."
+    return (
+        f"Right: {answer} guided steps keep {reached:.1%}, and one fewer falls below {target:.1%}."
+    )

@@ -20,8 +20,7 @@ def use_few_steps(pipeline: StableDiffusionPipeline, lora: str | Path) -> Stable
 
     In Diffusers these are `load_lora_weights`, `fuse_lora`, `unload_lora_weights` and
     `LCMScheduler.from_config`. Here weights that do not fit are refused, where Diffusers only logs
-    a warning, and the same weights are merged once, even if this is called again. Generate with
-    `guidance_scale=1`: the weights were distilled with guidance.
+    a warning. Generate with `guidance_scale=1`: the weights were distilled with guidance.
 
     Args:
         pipeline: changed in place and returned, unless this fails. It must have no other LoRA
@@ -29,8 +28,8 @@ def use_few_steps(pipeline: StableDiffusionPipeline, lora: str | Path) -> Stable
         lora: `MODELS[name].few_steps`, a repository on the Hub, a folder or a safetensors file.
 
     Raises:
-        ValueError: the pipeline has no UNet or has other LoRA weights, or the weights are unknown,
-            only in pickle files, or made for something else than this UNet.
+        ValueError: the UNet has LoRA weights already, or the weights are unknown, only in pickle
+            files, or made for something else than this UNet.
         FileNotFoundError: there is no such folder or file.
         ConnectionError: the Hub cannot be reached.
 
@@ -38,46 +37,23 @@ def use_few_steps(pipeline: StableDiffusionPipeline, lora: str | Path) -> Stable
     """
     from diffusers import LCMScheduler
 
-    unet = getattr(pipeline, "unet", None)
-    if unet is None or not hasattr(pipeline, "load_lora_into_unet"):
+    path = find_weights(lora)
+    file = path / FILE if path.is_dir() else path
+    if pipeline.get_list_adapters() or hasattr(pipeline.unet, "few_steps"):
         raise ValueError(
-            f"{type(pipeline).__name__} has no UNet that takes LoRA weights, as Stable Diffusion "
-            "1.x, 2.x and XL have: load a checkpoint that is distilled as a whole instead."
+            "The pipeline has LoRA weights already: load it again, then call use_few_steps first."
         )
-    file = _file_in(find_weights(lora))
-    merged = vars(unet).get("few_steps")  # a merge outlasts unload_lora_weights
-    if merged is None:
-        _merge(pipeline, file)
-        unet.few_steps = file.resolve()
-    elif merged != file.resolve():
-        raise ValueError(
-            f"{merged} is already merged into this UNet: load the pipeline again for {file}."
-        )
+    _merge(pipeline, file)
+    pipeline.unet.few_steps = file  # a merge outlasts unload_lora_weights
     settings = inspect.signature(LCMScheduler.__init__).parameters
     config = {name: value for name, value in pipeline.scheduler.config.items() if name in settings}
     pipeline.scheduler = LCMScheduler.from_config(config)
     return pipeline
 
 
-def _file_in(path: Path) -> Path:
-    """The one file that holds the weights."""
-    if (path / FILE).exists():
-        return path / FILE
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    if len(files) > 1:
-        names = ", ".join(file.name for file in files)
-        raise ValueError(f"{path} holds {names}: give the path of one of them.")
-    return files[0]
-
-
 def _merge(pipeline: StableDiffusionPipeline, file: Path) -> None:
     """Add a file's LoRA weights to the UNet's own, or leave the pipeline as it was."""
     _ignore_old_torchao()
-    if adapters := pipeline.get_list_adapters():
-        raise ValueError(
-            f"The pipeline already has LoRA weights ({adapters}): call use_few_steps first, then "
-            "load_lora_weights."
-        )
     unet = pipeline.unet
     try:
         state, alphas = pipeline.lora_state_dict(

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import sys
-import threading
 import warnings
-from collections.abc import Iterator
 from functools import lru_cache
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,39 +16,49 @@ if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 SHAPES = 4  # compiled models that a network keeps, each for other shapes of its inputs
-INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by their bytes
 
 
-def use_openvino(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
+def use_openvino(
+    pipeline: StableDiffusionPipeline, threads: int | None = None
+) -> StableDiffusionPipeline:
     """Run the pipeline's UNet and the decoder of its VAE in OpenVINO.
 
     Both are converted once, which takes seconds, and compiled for each new shape of their inputs.
-    What changes a network afterwards (weights, LoRA scales, FreeU, hooks) has no effect on its
-    conversion, so the next image is refused until this is called again. The pipeline can be called
-    from several threads, if each has a copy of the scheduler. A `copy.deepcopy` of the pipeline
-    runs in PyTorch, and so does the pipeline after `del pipeline.unet.forward`.
+    Convert last: what changes a network afterwards (weights, LoRA scales, FreeU, hooks) has no
+    effect until this is called again. The UNet runs in PyTorch again after
+    `del pipeline.unet.forward`.
 
     Args:
         pipeline: a Stable Diffusion 1.x pipeline on the CPU; changed in place and returned.
+        threads: how many to run in; one for each core if None.
 
     Raises:
         ModuleNotFoundError: OpenVINO is not installed.
-        ValueError: the pipeline is not on the CPU, is not a Stable Diffusion 1.x, or has a network
-            that is compiled, hooked, patched or uses FreeU.
+        ValueError: the pipeline is not a Stable Diffusion 1.x on the CPU, or has a network that is
+            compiled, hooked or patched.
 
     Source: OpenVINO, `convert_model` and `compile_model`. Its telemetry is turned off.
     """
-    _check(pipeline)
     unet, decoder = pipeline.unet, pipeline.vae.decoder
     for network in (unet, decoder):
         vars(network).pop("forward", None)  # an earlier conversion, which cannot be traced
+        if any(map(_is_changed, network.modules())):
+            raise ValueError(
+                f"The {type(network).__name__} is compiled, hooked or patched and cannot be "
+                "converted: load the pipeline again, then call use_openvino first."
+            )
+    if unet.config.get("addition_embed_type") or unet.device.type != "cpu":
+        raise ValueError(
+            f"Only Stable Diffusion 1.x on the CPU is converted here, not {type(pipeline).__name__}"
+            f" on {str(unet.device)!r}: call load_pipeline(device='cpu')."
+        )
     size = unet.config.sample_size
     latents = torch.zeros(2, unet.config.in_channels, size, size)
     tokens = pipeline.tokenizer.model_max_length
     embeddings = torch.zeros(2, tokens, unet.config.cross_attention_dim)
-    converted_unet = ConvertedUNet(unet, latents, torch.tensor(1.0), embeddings)
-    decoder.forward = Converted(decoder, latents[:1])
-    unet.forward = converted_unet
+    converted_unet = Converted(unet, threads, latents, torch.tensor(1.0), embeddings)
+    decoder.forward = Converted(decoder, threads, latents[:1])
+    unet.forward = ConvertedUNet(converted_unet)
     return pipeline
 
 
@@ -60,11 +67,14 @@ class Converted:
 
     Args:
         network: on the CPU, in float32, bfloat16 or float16 (which is computed in float32).
+        threads: how many to run in; one for each core if None.
         example: tensors to call the network with, in float32, of any size that it takes.
     """
 
-    def __init__(self, network: torch.nn.Module, *example: torch.Tensor) -> None:
-        self.network = network
+    def __init__(
+        self, network: torch.nn.Module, threads: int | None, *example: torch.Tensor
+    ) -> None:
+        self.threads = threads
         self.dtype = next(network.parameters()).dtype
         traced = _FirstOutput(network)
         if self.dtype is not torch.float32:  # OpenVINO rounds by itself, where a hint says so
@@ -72,40 +82,23 @@ class Converted:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer's: it follows one way through the code
             self._model = _import_openvino().convert_model(traced, example_input=example)
-        self._lock = threading.Lock()
         self._compile = lru_cache(maxsize=SHAPES)(self._compile_for)
-        self._state = state_of(network)
-
-    def __call__(self, *inputs: torch.Tensor) -> Any:
-        """Return what the network returns, in its dtype."""
-        self.check()
-        return self._infer(*inputs)
-
-    def check(self) -> None:
-        """Raise ValueError if the network's weights or settings have changed."""
-        if state_of(self.network) != self._state:
-            raise ValueError(
-                f"The {type(self.network).__name__} has changed since it was converted: call "
-                "use_openvino again."
-            )
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> MethodType:
-        """Give the network's copy PyTorch's `forward` back, as a conversion knows one network."""
-        return MethodType(type(self.network).forward, copy.deepcopy(self.network, memo))
 
     def _compile_for(self, parts: int, *shapes: tuple[int, ...]) -> Any:
         self._model.reshape({index: list(shape) for index, shape in enumerate(shapes)})
         precision = "bf16" if self.dtype is torch.bfloat16 else "f32"
         hints = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": parts}
+        if self.threads:
+            hints["INFERENCE_NUM_THREADS"] = self.threads
         return _import_openvino().compile_model(self._model, "CPU", hints)
 
-    def _infer(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return what the network returns, in its dtype."""
         arrays = [tensor.detach().float().numpy() for tensor in inputs]
         # Two halves of a batch, each with half of the cores, wait less for one another's threads.
-        parts = 2 if len(arrays[0]) % 2 == 0 else 1
+        parts = 2 if len(arrays[0]) % 2 == 0 and self.threads != 1 else 1
         split = [np.split(array, parts) if array.ndim else [array] * parts for array in arrays]
-        with self._lock:  # two threads may ask for new shapes at once
-            compiled = self._compile(parts, *(arrays[0].shape for arrays in split))
+        compiled = self._compile(parts, *(arrays[0].shape for arrays in split))
         # Requests hold the results, so each call makes its own.
         requests = [compiled.create_infer_request() for _ in range(parts)]
         for request, *part in zip(requests, *split, strict=True):
@@ -116,12 +109,11 @@ class Converted:
         return torch.from_numpy(np.concatenate(results)).to(self.dtype)
 
 
-class ConvertedUNet(Converted):
-    """A UNet's conversion. The UNet is checked once for each image, not at every step."""
+class ConvertedUNet:
+    """A UNet's conversion, which is called as `UNet2DConditionModel.forward` is."""
 
-    def __init__(self, network: torch.nn.Module, *example: torch.Tensor) -> None:
-        super().__init__(network, *example)
-        self._thread = threading.local()
+    def __init__(self, converted: Converted) -> None:
+        self.converted = converted
 
     def __call__(
         self,
@@ -131,7 +123,7 @@ class ConvertedUNet(Converted):
         return_dict: bool = True,
         **options: object,
     ) -> UNet2DConditionOutput | tuple[torch.Tensor]:
-        """Predict the noise as `UNet2DConditionModel.forward` does."""
+        """Predict the noise."""
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
         if given := [name for name, value in options.items() if value is not None]:
@@ -139,11 +131,7 @@ class ConvertedUNet(Converted):
                 f"The UNet was converted without {', '.join(given)}: del pipeline.unet.forward "
                 "goes back to PyTorch, which can use it."
             )
-        time = float(timestep)
-        if time >= getattr(self._thread, "last_time", 0.0):  # timesteps fall until the next image
-            self.check()
-        self._thread.last_time = time
-        noise = self._infer(sample, torch.tensor(time), encoder_hidden_states)
+        noise = self.converted(sample, torch.tensor(float(timestep)), encoder_hidden_states)
         return UNet2DConditionOutput(noise) if return_dict else (noise,)
 
 
@@ -159,61 +147,17 @@ class _FirstOutput(torch.nn.Module):
         return output if isinstance(output, torch.Tensor) else output[0]
 
 
-def state_of(network: torch.nn.Module) -> tuple[list[int], list[str]]:
-    """What a network computes with: a checksum of each tensor, and each module's settings.
-
-    The checksum adds the tensor's bits as integers. Unlike PyTorch's version counters it also sees
-    what is written through `param.data`. The settings are all other attributes of the modules: LoRA
-    scales, FreeU's factors, hooks, attention processors.
-    """
-    tensors = [*network.parameters(), *network.buffers()]
-    integers = [tensor.detach().view(INTEGERS[tensor.element_size()]) for tensor in tensors]
-    checksums = [int(integer.sum(dtype=torch.int32)) for integer in integers]
-    settings = []
-    for module in network.modules():
-        attributes = {name: value for name, value in vars(module).items() if value is not None}
-        for name in ("_parameters", "_buffers", "_modules", "forward" if module is network else ""):
-            attributes.pop(name, None)
-        settings.append(repr(sorted(attributes.items())))
-    return checksums, settings
-
-
-def _check(pipeline: StableDiffusionPipeline) -> None:
-    """Refuse what the conversion would get wrong."""
-    unet, vae = getattr(pipeline, "unet", None), getattr(pipeline, "vae", None)
-    decoder = getattr(vae, "decoder", None)
-    for network in (unet, decoder):
-        if isinstance(network, torch.nn.Module) and (changes := sorted(set(_changes(network)))):
-            raise ValueError(
-                f"The {type(network).__name__} has {', '.join(changes)}, which cannot be "
-                "converted: remove that, or load the pipeline again, then call use_openvino."
-            )
-    needs = getattr(getattr(unet, "config", None), "addition_embed_type", None)
-    if type(unet).__name__ != "UNet2DConditionModel" or needs or decoder is None:
-        raise ValueError(
-            f"{type(pipeline).__name__} is not a Stable Diffusion 1.x pipeline, and only that is "
-            "converted here: optimum-intel converts many others."
-        )
-    if unet.device.type != "cpu":
-        raise ValueError(
-            f"OpenVINO runs on the CPU here, and this pipeline is on {str(unet.device)!r}: load "
-            "another with load_pipeline(device='cpu')."
-        )
-
-
-def _changes(network: torch.nn.Module) -> Iterator[str]:
-    """Name what a trace would record once and for all, or not follow."""
-    for module in network.modules():
-        forward = vars(module).get("forward")
-        plain = getattr(forward, "__func__", None) is type(module).forward  # of a deep copy
-        if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
-            yield "torch.compile"
-        elif forward is not None and not plain and not isinstance(forward, Converted):
-            yield "another forward (DeepCache and offloading set one)"
-        if module._forward_hooks or module._forward_pre_hooks:
-            yield "a forward hook"
-        if getattr(module, "b1", None) is not None:
-            yield "FreeU"
+def _is_changed(module: torch.nn.Module) -> bool:
+    """Whether a trace of the module would record a change once and for all, or not follow it."""
+    forward = vars(module).get("forward")
+    plain = getattr(forward, "__func__", None) is type(module).forward  # of a deep copy
+    return (
+        (forward is not None and not plain)  # DeepCache and offloading set another one
+        or "_orig_mod" in module._modules
+        or module._compiled_call_impl is not None
+        or bool(module._forward_hooks or module._forward_pre_hooks)
+        or getattr(module, "b1", None) is not None  # FreeU
+    )
 
 
 def _import_openvino() -> Any:
@@ -222,7 +166,5 @@ def _import_openvino() -> Any:
     try:
         import openvino
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "OpenVINO is not installed: `pip install openvino` adds it."
-        ) from error
+        raise ModuleNotFoundError("OpenVINO is not installed: `make fast` adds it.") from error
     return openvino

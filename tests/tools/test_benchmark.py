@@ -23,7 +23,7 @@ def test_measurements_of_a_notebook_are_kept(tmp_path):
 def test_each_machine_has_one_row():
     text = TABLE
     for machine, seconds in (("CPU", 1.0), ("GPU", 2.0), ("CPU", 3.0)):
-        row = {"label": "recipe", "seconds": seconds, "images": 2, "device": machine}
+        row = {"label": "20 steps", "seconds": seconds, "images": 2, "device": machine}
         text = benchmark.add_row(text, benchmark.make_row("mine", [row]))
     assert text.splitlines()[3:5] == [
         "| GPU | mine |  | 1.00 s |  |  |", "| CPU | mine |  | 1.50 s |  |  |",

@@ -1,29 +1,58 @@
 """The checks of the exercises on faster generation."""
 
-import pandas
-import pytest
+import re
 
-from labs.fast.exercises import fewest_guided, pays_off_after, shares_of_peak
+import pytest
+import torch
+
+from labs.fast.exercises import fewest_guided, largest_speedup, rounds_by_rows
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (0, "Not yet: 0 images save 0.0 s"),
-        (9, "Right: 9 images save 1.8 s, and the wait was 2.0 s"),
-        (12, "Not yet: the wait is earned back long before image 12"),
+        (1.67, "Right: 60% of the work is left, so at most 1.67x."),
+        (3, "Not yet: 3 would be reached only if the other blocks took no time."),
+        (2.0, "Not yet: 2.00. How much of the work is left"),
     ],
 )
-def test_when_a_wait_pays_off(answer, message):
-    assert pays_off_after(answer, wait=2.0, before=0.4, after=0.2).startswith(message)
-    assert pays_off_after(answer, 2.0, 0.4, 0.4).startswith("Not yet: here an image takes no less")
+def test_the_largest_speedup(answer, message):
+    assert largest_speedup(answer, share=0.6, every=3).startswith(message)
+
+
+def rounded(matrix, bits, dim=1):
+    scale = matrix.abs().amax(dim=dim, keepdim=True) / (2 ** (bits - 1) - 1)
+    return (matrix / scale).round(), scale
+
+
+def one_scale(matrix, bits):
+    integers, scale = rounded(matrix.reshape(1, -1), bits)
+    return integers.view_as(matrix), scale.expand(len(matrix), 1)
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (6, "Right: 6 guided steps keep 90.0%, and all 20 have 90.5%"),
-        (5, "Not yet: with 5 guided steps the adherence is 50.0%"),
+        (rounded, r"Right: the error is 0.\d% with 8 bits and 1?\d.\d% with 4 bits"),
+        (lambda matrix, bits: rounded(matrix, 8), "Not yet: with 4 bits the largest is 7, not 127"),
+        (lambda matrix, bits: rounded(matrix, bits, 0), "Not yet: 8 rows need as many scales"),
+        (one_scale, "Not yet: with 8 bits the largest of every row should become 127"),
+        (lambda matrix, bits: (matrix, matrix[:, :1]), "Not yet: these are no whole numbers"),
+        (lambda matrix, bits: (rounded(matrix, bits)[0], torch.ones(8, 1)), "Not yet: multiplied"),
+        (lambda matrix: None, "Not yet: with this answer the call raises TypeError"),
+        (4, "Not yet: the answer must be a function"),
+    ],
+)
+def test_a_matrix_is_rounded_by_rows(answer, message):
+    matrix = torch.randn(8, 32, generator=torch.Generator().manual_seed(0))
+    assert re.match(message, rounds_by_rows(answer, matrix))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (6, "Right: 6 guided steps keep 90.0%, one fewer falls below 88.5%"),
+        (5, "Not yet: with 5 guided steps it is 50.0%, below 88.5%"),
         (9, "Not yet: 9 guided steps are enough, but one fewer is too"),
         (20, "Not yet: try between 1 and 19"),
     ],
@@ -31,18 +60,3 @@ def test_when_a_wait_pays_off(answer, message):
 def test_the_fewest_guided_steps(answer, message):
     found = fewest_guided(answer, lambda guided: 0.5 if guided < 6 else 0.9 + 0.005 * (guided > 19))
     assert found.startswith(message)
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        ([0.523, 0.109, 0.218], "Right: row A would take 52%, and the next one takes 22%."),
-        ([0.523, 0.218, 0.218], "Not yet: row B is not 22% of the peak"),
-        ([0.523], "Not yet: there are 3 rows, and 1 shares."),
-        (["half", 0.1, 0.2], "Not yet: with this answer the call raises "),
-    ],
-)
-def test_the_shares_of_a_peak(answer, message):
-    columns = {"seconds": [2.0, 2.0, 1.0], "peak (TFLOP/s)": [65.0, 312.0, 312.0]}
-    figures = pandas.DataFrame(columns, index=list("ABC"))
-    assert shares_of_peak(answer, figures, tflop=68).startswith(message)

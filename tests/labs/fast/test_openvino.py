@@ -1,16 +1,12 @@
-"""OpenVINO in PyTorch's place: the same images, and no image from a network that has changed."""
+"""OpenVINO in PyTorch's place: the same images, and a refusal of what cannot be converted."""
 
-import copy
 import os
 import subprocess
 import sys
-import threading
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
 from diffusers.configuration_utils import FrozenDict
 from peft import LoraConfig
 
@@ -68,42 +64,21 @@ def test_pytorch_no_longer_runs_until_forward_is_deleted(converted, monkeypatch)
         generate(converted)
 
 
-def test_a_copy_runs_in_pytorch_until_it_is_converted(converted):
+def test_the_threads_are_counted():
+    one = use_openvino(load_with_lora(), threads=1)
+    generate(one)
+    compiled = one.unet.forward.converted._compile(1, (2, 12, 16, 16), (), (2, 77, 128))
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+
+
+def test_a_change_counts_once_it_is_converted_again(converted):
     before = generate(converted)[0]
-    duplicate = copy.deepcopy(converted)
-    duplicate.unet.conv_in.weight.data.mul_(1.1)
-    changed = generate(duplicate)[0]
-    assert image_distance(changed, before) > 1
-    use_openvino(duplicate)
-    assert image_distance(generate(duplicate)[0], changed) < 0.2
-    assert image_distance(generate(converted)[0], before) == 0
-
-
-def test_threads_share_a_converted_unet(converted):
-    expected = generate(converted, output_type="latent")
-    results = []
-
-    def run():
-        scheduler = copy.deepcopy(converted.scheduler)  # it counts the steps of one image
-        parts = converted.components | {"scheduler": scheduler}
-        pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
-        pipeline.set_progress_bar_config(disable=True)
-        results.extend(generate(pipeline, output_type="latent") for _ in range(2))
-
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == 6
-    assert all(torch.equal(latents, expected) for latents in results)
-
-
-# A network that changes after its conversion
-
-
-def scale_weights(network, factor):  # through `data`, where PyTorch's counters do not see it
-    network.weight.data.mul_(factor)
+    converted.set_adapters("style", 0.3)
+    use_openvino(converted)
+    assert image_distance(generate(converted)[0], before) > 1
+    converted.set_adapters("style", 1.0)
+    use_openvino(converted)
+    assert image_distance(generate(converted)[0], before) < 0.2
 
 
 def enable_freeu(pipeline):
@@ -114,64 +89,23 @@ def hook(pipeline):
     pipeline.unet.mid_block.register_forward_hook(lambda module, inputs, output: 2 * output)
 
 
-CHANGES = {  # and how to take each back
-    "weights": (
-        lambda pipeline: scale_weights(pipeline.unet.conv_in, 2),
-        lambda pipeline: scale_weights(pipeline.unet.conv_in, 0.5),
-    ),
-    "LoRA scale": (
-        lambda pipeline: pipeline.set_adapters("style", 0.3),
-        lambda pipeline: pipeline.set_adapters("style", 1.0),
-    ),
-    "LoRA disabled": (StableDiffusionPipeline.disable_lora, StableDiffusionPipeline.enable_lora),
-    "forward hook": (hook, lambda pipeline: pipeline.unet.mid_block._forward_hooks.clear()),
-    "FreeU": (enable_freeu, StableDiffusionPipeline.disable_freeu),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_no_image_from_a_unet_that_has_changed(converted, change):
-    make, undo = CHANGES[change]
-    before = generate(converted, output_type="latent")
-    make(converted)
-    with pytest.raises(ValueError, match="has changed since .*: call use_openvino again"):
-        generate(converted, output_type="latent")
-    undo(converted)
-    assert torch.equal(generate(converted, output_type="latent"), before)
-
-
-def test_no_image_from_a_decoder_that_has_changed(converted):
-    scale_weights(converted.vae.decoder.conv_out, 2)
-    with pytest.raises(ValueError, match="The Decoder has changed since"):
-        generate(converted)
-    scale_weights(converted.vae.decoder.conv_out, 0.5)
-
-
-# What is refused
-
-
 def wrap_forward(pipeline):
     pipeline.unet.mid_block.forward = partial(pipeline.unet.mid_block.forward)
 
 
-def compile_unet(pipeline):
-    pipeline.unet = torch.compile(pipeline.unet, backend="eager")
-
-
 @pytest.mark.parametrize(
-    ("change", "name"),
+    "change",
     [
-        (enable_freeu, "FreeU"),
-        (hook, "a forward hook"),
-        (wrap_forward, "another forward"),
-        (lambda pipeline: pipeline.unet.mid_block.compile(backend="eager"), "torch.compile"),
-        (compile_unet, "torch.compile"),
+        enable_freeu,
+        hook,
+        wrap_forward,
+        lambda pipeline: pipeline.unet.mid_block.compile(backend="eager"),
     ],
 )
-def test_what_cannot_be_converted_is_named(change, name):
+def test_what_cannot_be_converted_is_refused(change):
     pipeline = load_with_lora()
     change(pipeline)
-    with pytest.raises(ValueError, match=f"has {name}.*: remove that"):
+    with pytest.raises(ValueError, match="is compiled, hooked or patched and cannot be converted"):
         use_openvino(pipeline)
     assert "forward" not in vars(pipeline.vae.decoder)
 
@@ -184,22 +118,20 @@ def test_inputs_it_was_converted_without_are_refused(converted):
 def test_another_device_is_refused():
     pipeline = load_with_lora()
     pipeline.unet.to("meta")
-    with pytest.raises(ValueError, match="on 'meta': load another with load_pipeline"):
+    with pytest.raises(ValueError, match="on 'meta': call load_pipeline"):
         use_openvino(pipeline)
 
 
 def test_another_architecture_is_refused(pipeline, monkeypatch):
-    with pytest.raises(ValueError, match="SimpleNamespace is not a Stable Diffusion 1.x"):
-        use_openvino(SimpleNamespace(transformer=torch.nn.Linear(1, 1), vae=None))
     config = FrozenDict({**pipeline.unet.config, "addition_embed_type": "text_time"})  # as XL has
     monkeypatch.setattr(pipeline.unet, "_internal_dict", config)
-    with pytest.raises(ValueError, match="StableDiffusionPipeline is not a Stable Diffusion 1.x"):
+    with pytest.raises(ValueError, match="Only Stable Diffusion 1.x on the CPU"):
         use_openvino(pipeline)
 
 
 def test_without_openvino_it_says_what_to_install(pipeline, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install openvino"):
+    with pytest.raises(ModuleNotFoundError, match="`make fast` adds it"):
         use_openvino(pipeline)
     assert "forward" not in vars(pipeline.unet)
 
@@ -221,7 +153,7 @@ def test_no_usage_data_is_collected(tmp_path):
     code = (
         "import torch\n"
         "from labs.fast.openvino import Converted\n"
-        "Converted(torch.nn.Linear(2, 2), torch.zeros(1, 2))"
+        "Converted(torch.nn.Linear(2, 2), None, torch.zeros(1, 2))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
     assert not (tmp_path / "intel").exists()
