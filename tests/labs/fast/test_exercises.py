@@ -51,7 +51,7 @@ def test_a_matrix_is_rounded_by_rows(answer, message):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (6, "Right: 6 guided steps keep 90.0%, one fewer falls below 88.5%"),
+        (6, "Right: 6 guided steps keep 90.0%, and one fewer falls below 88.5%"),
         (5, "Not yet: with 5 guided steps it is 50.0%, below 88.5%"),
         (9, "Not yet: 9 guided steps are enough, but one fewer is too"),
         (20, "Not yet: try between 1 and 19"),
