@@ -482,7 +482,6 @@ def bytes_of_scores(answer: float, config: Mapping[str, Any], batch_size: int) -
     return f"Right: the scores take {format_bytes(answer)}."
 
 
-@checks(dict, "settings in a dict")
 @checks(Callable, "a function")
 def pays_off(answer: Callable[[float, float, float], int | None]) -> str:
     """Does it return after how many images a wait is earned back, and None if it never is?
