@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -25,16 +26,29 @@ def jupyter_anchor(heading: str) -> str:
     return heading.replace(" ", "-")
 
 
+def one_image_each(cell: NotebookNode) -> Iterator[NotebookNode]:
+    """Split a cell after each of its images, since MyST-NB has one alt text for a cell."""
+    part, outputs = cell, cell.get("outputs", [])
+    if outputs:
+        cell.outputs = []
+    for output in outputs:
+        alts = [entry["alt"] for entry in output.get("metadata", {}).values() if "alt" in entry]
+        if alts and "mystnb" in part.metadata:
+            yield part
+            part = nbformat.v4.new_code_cell("...", metadata={"tags": ["remove-input"]})
+        if alts:
+            part.metadata["mystnb"] = {"image": {"alt": alts[0]}}
+        part.outputs.append(output)
+    yield part
+
+
 def prepare_notebook(path: Path) -> NotebookNode:
     """Read a notebook as the site shows it: without Colab's cell, with its images' alt texts."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if "colab" in cell.metadata.get("tags", []):
             cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]
-        for output in cell.get("outputs", []):
-            alts = [entry["alt"] for entry in output.get("metadata", {}).values() if "alt" in entry]
-            if alts:
-                cell.metadata["mystnb"] = {"image": {"alt": alts[0]}}
+    notebook.cells = [part for cell in notebook.cells for part in one_image_each(cell)]
     colab_at = [index for index, cell in enumerate(notebook.cells)
                 if "colab" in cell.metadata.get("tags", [])]  # fmt: skip
     for index in colab_at:

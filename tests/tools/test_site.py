@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup
 from tools import site
 
 NOTEBOOKS = sorted(site.ROOT.glob("notebooks/**/[!.]*.ipynb"))
-IMAGES = ("image/png", "image/jpeg")
+IMAGES = ("image/png", "image/jpeg", "image/gif")
 
 
 @pytest.fixture(scope="module")
