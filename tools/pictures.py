@@ -17,11 +17,11 @@ from helpers import image_grid, load_pipeline, make_generators
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PORTRAITS = {  # prompts, as the README repeats them, and seeds
     "portrait photo of a old warrior chief, blue on red, side profile": 0,
-    "oil painting of a young queen, green on pink, front view, smiling": 4,
+    "oil painting of a young queen, green on pink, front view, smiling": 14,
     "comic book drawing of the oldest wizard, purple on yellow, looking at the camera": 3,
     "portrait photo of a young astronaut, yellow on blue, looking at the camera": 2,
 }
-STEPS, WIDTH, COLOURS = 20, 160, 256  # of the animation: pixels of a portrait, colours of a frame
+STEPS, WIDTH, COLOURS = 20, 128, 128  # of the animation: pixels of a portrait, colours of a frame
 FIRST_FRAME, FRAME, LAST_FRAME = 800, 180, 2500  # milliseconds
 
 
