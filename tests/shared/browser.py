@@ -57,8 +57,7 @@ def generate(page, **settings):
             )
         else:
             page.fill(f"#{control.replace('_', '-')}", value)
-    page.click("#generate")
-    page.wait_for_function("document.getElementById('generate').disabled")
+    page.click("#generate")  # disables the button at once, and a single step may enable it soon
     page.wait_for_selector(READY)
     pixels = page.evaluate(
         "[...document.getElementById('image').getContext('2d').getImageData(0, 0, 128, 128).data]"
