@@ -87,7 +87,7 @@ def show(image_or_figure: Image.Image | Figure, alt: str) -> None:
         (image,) = require_images([image_or_figure])
         if note := image.info.get("note") or explain_black([image]):
             print(note)
-        enlarge(image, SHOWN_WIDTH).save(data, format="JPEG", quality=92, subsampling=0)
+        enlarge(image, SHOWN_WIDTH).save(data, format="JPEG", quality=85)
     shown = {kind: base64.b64encode(data.getvalue()).decode(), "text/plain": alt}
     display(shown, raw=True, metadata={kind: {"alt": alt}})
 

@@ -20,8 +20,8 @@ LOAD = "pipeline = load_pipeline({!r}, device='cpu', dtype='float32')"
 LOAD_SD = LOAD.format(SD.name)
 FIND_VAE = f"checkpoint({SD.vae!r})"
 LOAD_JUDGE = f"load_judge({SD.judge!r}, device='cpu')"
-# What the real repositories hold beside what is needed: as large again, or pickles.
-BESIDE = {
+# What the real repositories hold and nobody needs: as large again, or pickles.
+UNNEEDED = {
     SD.id: [
         "README.md",
         "v1-5-pruned.safetensors",
@@ -37,9 +37,9 @@ BESIDE = {
 }
 
 
-def copy(source, folder, beside=()):
+def copy_with(source, folder, others=()):
     shutil.copytree(source, folder)
-    for name in beside:
+    for name in others:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"not needed")
     return folder
@@ -67,21 +67,21 @@ def add_safety_checker(folder):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     shelf = tmp_path_factory.mktemp("shelf")
-    pickles = copy(TINY, shelf / "pickles")
+    pickles = copy_with(TINY, shelf / "pickles")
     for file in pickles.rglob("*.safetensors"):
         file.rename(file.with_suffix(".bin"))
     repositories = {
-        SD.id: copy(TINY, shelf / "pipeline"),
+        SD.id: copy_with(TINY, shelf / "pipeline"),
         EARLIER.id: TINY,
-        SD.vae: copy(TINY / "vae", shelf / "vae", BESIDE[SD.vae]),
-        SD.judge: copy(MODELS_FOLDER / "tiny-judge", shelf / "judge", BESIDE[SD.judge]),
+        SD.vae: copy_with(TINY / "vae", shelf / "vae", UNNEEDED[SD.vae]),
+        SD.judge: copy_with(MODELS_FOLDER / "tiny-judge", shelf / "judge", UNNEEDED[SD.judge]),
         "some/brief": TINY,
-        "some/gated": copy(TINY, shelf / "gated", ["weights.safetensors"]),
+        "some/gated": copy_with(TINY, shelf / "gated", ["weights.safetensors"]),
         "some/large": TINY,
         "some/pickles": pickles,
     }
     add_safety_checker(repositories[SD.id])
-    for name in BESIDE[SD.id]:
+    for name in UNNEEDED[SD.id]:
         (repositories[SD.id] / name).write_bytes(b"not needed")
     with Hub(repositories, revisions=REVISIONS, gated={"some/gated"}) as server:
         yield server
@@ -123,7 +123,7 @@ def offline(readers):
 
 
 def needed(hub, hub_id):
-    return set(hub.files(hub_id)) - set(BESIDE[hub_id])
+    return set(hub.files(hub_id)) - set(UNNEEDED[hub_id])
 
 
 # When all goes well
