@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-NAMES = {"make_up": "make-up", "figure": "colour of the clothes", "background": "background colour"}
+NAMES = {
+    "make_up": "make-up",
+    "figure": "colour of the clothes",
+    "background": "background colour",
+    "direction": "direction, in a side profile",
+}
 
 
 def vocabulary_table(vocabulary: dict[str, Any]) -> str:
@@ -16,7 +21,7 @@ def vocabulary_table(vocabulary: dict[str, Any]) -> str:
     lines = ["| you choose | by one of these phrases | if you leave it out |", "|---|---|---|"]
     for attribute, entry in vocabulary.items():
         values = entry["values"]
-        phrases = [" or ".join(words[:2]) for words in values.values()]
+        phrases = [" or ".join(f"*{phrase}*" for phrase in words[:2]) for words in values.values()]
         patterns = {text.replace(value, "…") for value, text in zip(values, phrases, strict=True)}
         if len(patterns) == 1 and len(values) > 1:  # the same phrase for each colour
             phrases = [f"{patterns.pop()}, with {', '.join(values)}"]
