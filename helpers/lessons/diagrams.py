@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from helpers.lessons.plots import SKY_BLUE, VERMILION, YELLOW
+from helpers.lessons.plots import GREY, SKY_BLUE, VERMILION, YELLOW
 
 if TYPE_CHECKING:
     import pandas
@@ -87,7 +87,7 @@ def pipeline_diagram(pipeline: DiffusionPipeline, num_inference_steps: int = 20)
     middle = (unet_x + scheduler) / 2
     turns = f"x {num_inference_steps}"
     axes.text(middle, bottom + 0.1, turns, ha="center", va="bottom", fontsize=15, weight="bold")
-    text = f"latents with less noise, {latents}"
+    text = f"latents with less noise, {latents},\nand the next timestep"
     axes.text(middle, bottom - 0.1, text, ha="center", va="top", fontsize=8.5)
     axes.text(0.2, 0.35, "blue: trained", fontsize=10, backgroundcolor=TRAINED)
     axes.text(1.7, 0.35, "yellow: fixed rule", fontsize=10, backgroundcolor=FIXED)
@@ -97,27 +97,36 @@ def pipeline_diagram(pipeline: DiffusionPipeline, num_inference_steps: int = 20)
 def guidance_diagram(
     without: Image.Image, with_prompt: Image.Image, guided: Image.Image, guidance_scale: float
 ) -> Figure:
-    """Lay three predictions out on a line: without the prompt, with it, and guided."""
+    """Show three predictions and where they lie on a line from the first on, drawn to scale."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(10, 3.9))
-    titles = ("without the prompt", "with the prompt", f"guided, scale {guidance_scale:g}")
-    for left, image, title in zip(
-        (0.02, 0.28, 0.72), (without, with_prompt, guided), titles, strict=True
+    figure = Figure(figsize=(10, 4.2))
+    left, right, height = 0.145, 0.855, 0.12
+    arrow = {"arrowstyle": "-|>", "lw": 2.5, "shrinkA": 0, "shrinkB": 0, "color": VERMILION}
+    figures = "figure fraction"
+    for middle, image, title, distance in (
+        (left, without, "without the prompt", 0),
+        (0.44, with_prompt, "with the prompt", 1),
+        (right, guided, f"guided, scale {guidance_scale:g}", guidance_scale),
     ):
-        axes = figure.add_axes((left, 0.2, 0.25, 0.66))
+        axes = figure.add_axes((middle - 0.125, 0.3, 0.25, 0.62))
         axes.imshow(image)
         axes.set_title(title, fontsize=11)
         axes.axis("off")
-    line = figure.axes[0]
-    style = {"arrowstyle": "-|>", "lw": 2.5, "shrinkA": 0, "shrinkB": 0}
-    for start, end, height, text in (
-        (0.145, 0.405, 0.14, "1"),
-        (0.145, 0.845, 0.08, f"{guidance_scale:g}"),
-    ):
-        arrow = style | {"color": VERMILION}
-        line.annotate("", (end, height), (start, height), "figure fraction", arrowprops=arrow)
-        figure.text(end + 0.01, height, text, fontsize=11, va="center")
+        place = left + (right - left) * distance / guidance_scale
+        figure.add_artist(Line2D((middle, place), (0.285, height), color=GREY, ls=":"))
+        figure.text(place, height - 0.05, f"{distance:g}", ha="center", va="top", fontsize=11)
+    axes.annotate("", (right, height), (left, height), figures, arrowprops=arrow)
+    figure.add_artist(
+        Line2D(
+            (left, left + (right - left) / guidance_scale),
+            (height, height),
+            marker="o",
+            ls="",
+            color=VERMILION,
+        )
+    )
     return figure
 
 
