@@ -16,47 +16,38 @@ VERDICTS = ("held", "contradicted", "mixed", "not tested")
 
 
 class Claim(NamedTuple):
-    """One claim of the page, with the figure it can be held against and evidence by others."""
+    """One claim of the page in our words, and what others measured."""
 
     text: str
     elsewhere: str = "not tested"  # one of VERDICTS
-    evidence: str = ""  # what others measured, with its source
-    figure: float | None = None
-    unit: str = ""
+    evidence: str = "we know of no published measurement."  # or what it says, with its source
 
 
-# Source: PAGE. Where the page gives a range, the figure is its easier end.
+# Source: PAGE.
 CLAIMS: dict[str, Claim] = {
-    "L2": Claim(
-        "Moving it to the GPU is one of the easiest ways to go faster.",
-    ),
+    "L2": Claim("Moving the pipeline to a GPU is one of the easiest ways to go faster."),
     "L3": Claim("The same seed gives the same image again."),
     "L4": Claim(
-        "Float32, 50 steps, PNDM: about 30 s.",
+        "In float32, 50 steps of PNDM take about 30 s.",
         "held",
         f"on a T4, 28 s without and 24 s with PyTorch 2's attention ({TORCH2}).",
-        30,
-        "s per image",
     ),
     "L5": Claim(
-        "Float16: about 11 s, almost 3 times as fast.",
+        "In float16 they take about 11 s, almost 3 times as fast.",
         "held",
         "2.9 times as fast on a T4, in batches of 4. It depends on the GPU: 3.1 times on a V100, "
         f"2.0 times on an A100 ({TORCH2}).",
-        11,
-        "s per image",
     ),
     "L7": Claim(
         "PNDM needs about 50 steps, DPM-Solver++ 20 to 25.",
-        figure=25,
-        unit="steps",
+        "held",
+        "their authors find 50 steps of PNDM (Liu et al. 2022) and 15 to 20 of DPM-Solver++ (Lu et "
+        "al. 2022) enough for good images.",
     ),
     "L8": Claim(
-        "With 20 steps: 4 s.",
+        "With 20 steps of DPM-Solver++ an image takes 4 s.",
         "held",
         f"a T4 denoises 6.9 steps a second, which is 2.9 s for 20 ({TORCH2}).",
-        4,
-        "s per image",
     ),
     "L9": Claim("A seed for each image lets a good one be made again."),
     "L10": Claim(
@@ -64,30 +55,32 @@ CLAIMS: dict[str, Claim] = {
         "contradicted",
         "on a T4, with classic attention a batch of 4 ran and one of 8 did not; with PyTorch 2's "
         f"attention 16 ran ({TORCH2}).",
-        4,
-        "images at once",
     ),
     "L11": Claim(
         "Sliced attention fits a batch of 8, at about 3.5 s an image: probably the fastest.",
         "contradicted",
         "on a T4, a batch of 8 took 56 s for 50 steps without slicing, which is 2.8 s an image "
         f"for 20 ({TORCH2}).",
-        3.5,
-        "s per image",
     ),
-    "L12": Claim("A newer checkpoint is not automatically a better one: try it."),
-    "L13": Claim("Another autoencoder, sd-vae-ft-mse, improves the images."),
+    "L12": Claim(
+        "A newer checkpoint is not automatically a better one.",
+        "held",
+        "in a user study, Stable Diffusion 2.1 was chosen slightly less often than 1.5 (6.7 and "
+        "7.9%), and the newer SDXL far more often than both (Podell et al. 2023, figure 1).",
+    ),
+    "L13": Claim(
+        "Another autoencoder, sd-vae-ft-mse, improves the images.",
+        "held",
+        "on 5,000 photos, PSNR rose from 23.4 to 24.5 dB, and rFID, which falls as copies look "
+        "more like photos, fell from 4.99 to 4.70 (its model card).",
+    ),
     "L14": Claim("A more detailed prompt steers style and content."),
-    "L15": Claim(
-        "Four ages, one seed: the age changes, the composition stays.", figure=4, unit="ages"
-    ),
+    "L15": Claim("With four ages and one seed, the age changes and the composition stays."),
     "L16": Claim(
-        "torch.compile, of PyTorch 2, makes it 5 to 300% faster.",
+        "PyTorch 2's torch.compile makes a pipeline 5 to 300% faster.",
         "held",
         "103% faster on an A100 one image at a time and 26% in a batch of 16; 6% on a T4, 10% on "
         f"an RTX 4090 ({TORCH2}).",
-        5,
-        "% faster",
     ),
     "L17": Claim(
         "With PyTorch 1.13, xFormers makes attention faster and saves memory.",

@@ -1,10 +1,12 @@
-"""Compare the Diffusers page's claims with what was measured here and elsewhere, one by one."""
+"""Hold the Diffusers page's claims against what was measured here and elsewhere, one by one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from helpers.lessons.published import CLAIMS, VERDICTS
+from helpers.lessons.exercises import SAME
+from helpers.lessons.published import CLAIMS
 
 if TYPE_CHECKING:
     import pandas
@@ -12,81 +14,37 @@ if TYPE_CHECKING:
     from helpers.timing import Measurement
 
 SHARE = 0.75  # of a claimed speedup that counts as held
+MARGIN = 0.05  # of a share or of memory: a smaller difference is none
 _given: dict[str, dict[str, str]] = {}  # by lesson, of this notebook
 
 
-def verdict(lesson: str, here: str, why: str) -> None:
-    """Print what a claim came to, here and elsewhere, and keep it for `verdicts`.
+class Verdict(NamedTuple):
+    """What a claim came to on this machine."""
+
+    here: str  # one of `published.VERDICTS`
+    why: str
+
+
+def verdict(lesson: str, **measured: object) -> None:
+    """Print the page's claim and what it came to, here and elsewhere; keep it for `verdicts`.
 
     Args:
         lesson: a name of `CLAIMS`, such as "L7".
-        here: one of `VERDICTS`.
-        why: what was measured here, or why nothing could be, in a sentence.
+        measured: what was measured here, the arguments of this lesson's rule below.
 
     Raises:
-        ValueError: the lesson or the verdict is unknown.
+        ValueError: there is no such lesson, or it makes no claim.
     """
     if lesson not in CLAIMS:
         raise ValueError(f"{lesson!r} is not a lesson with a claim: there are {', '.join(CLAIMS)}.")
-    if here not in VERDICTS:
-        raise ValueError(f"{here!r} is not a verdict: choose {', '.join(VERDICTS)}.")
-    claim = CLAIMS[lesson]
-    row = {"here": f"{here}: {why}", "elsewhere": f"{claim.elsewhere}: {claim.evidence}"}
-    _given[lesson] = {"claim": claim.text, **row}
-    for place, text in row.items():
-        print(f"{lesson} {place}: {text.removesuffix(': ')}")
-
-
-def device_verdict(lesson: str, before: Measurement, after: Measurement, device: str) -> None:
-    """Give the verdict on moving from the CPU to another device, by one call measured on both."""
-    if device == "cpu":
-        verdict(lesson, "not tested", "PyTorch finds no accelerator on this machine.")
-        return
-    gain = before.seconds / after.seconds
-    why = f"{gain:.1f}x the CPU's speed on {after.device}."
-    verdict(lesson, "held" if gain > 1 else "contradicted", why)
-
-
-def speedup_verdict(
-    lesson: str, measured: Measurement, claimed: float, *, tested: bool = True
-) -> None:
-    """Give the verdict on a claimed speedup: held from three quarters of it on, beyond the noise.
-
-    Args:
-        lesson: a name of `CLAIMS`.
-        measured: the new call, in turns with its baseline.
-        claimed: the speedup that follows from the page's seconds.
-        tested: False if this device is not what the claim is about.
-    """
-    held = measured.is_faster and (measured.speedup or 0) >= SHARE * claimed
-    here = ("held" if held else "contradicted") if tested else "not tested"
-    beyond = " (no measurable difference)" if measured.is_faster is None else ""
-    why = f"{measured.label}: {measured.speedup:.1f}x the baseline's speed{beyond}"
-    verdict(lesson, here, f"{why}; the page's seconds make {claimed:.1f}x.")
-
-
-def steps_verdict(lesson: str, needed: dict[str, int], claimed: int, limit: float) -> None:
-    """Give the verdict on the steps that two schedulers need, the page's default one first.
-
-    Held: the second needs no more than claimed, and the first twice as many or more. Mixed: the
-    second needs fewer, but the page's numbers are others.
-    """
-    (slow, many), (fast, few) = needed.items()
-    held = few <= claimed and many >= 2 * claimed
-    here = "held" if held else "mixed" if few < many else "contradicted"
-    why = f"{limit:g} of 255 from the converged images, {slow} needs {many} steps, {fast} {few}."
-    verdict(lesson, here, why)
-
-
-def memory_verdict(lesson: str, sliced: float, classic: float, default: float) -> None:
-    """Give the verdict on attention slicing, by the peak memory of three ways, in MB.
-
-    Held: slicing saves 5% or more beside today's default. Mixed: only beside classic attention.
-    """
-    saves = [sliced < 0.95 * other for other in (default, classic)]
-    here = "held" if all(saves) else "mixed" if any(saves) else "contradicted"
-    why = f"by count of live tensors, {sliced:.0f} MB sliced, {classic:.0f} MB classic"
-    verdict(lesson, here, f"{why}, {default:.0f} MB with today's default.")
+    claim, (here, why) = CLAIMS[lesson], RULES[lesson](**measured)
+    _given[lesson] = {
+        "claim": claim.text,
+        "here": f"{here}: {why}",
+        "elsewhere": f"{claim.elsewhere}: {claim.evidence}",
+    }
+    for name, text in _given[lesson].items():
+        print(f"{lesson} {name}: {text}")
 
 
 def verdicts() -> pandas.DataFrame:
@@ -95,3 +53,165 @@ def verdicts() -> pandas.DataFrame:
 
     pandas.set_option("display.max_colwidth", None)
     return pandas.DataFrame.from_dict(_given, orient="index")
+
+
+def accelerator(before: Measurement, after: Measurement) -> Verdict:
+    """L2. Held: one call takes less time after the move."""
+    if before.device == after.device:
+        return Verdict("not tested", "PyTorch finds no accelerator on this machine.")
+    gain = before.seconds / after.seconds
+    why = f"{gain:.1f} times as fast on {after.device} as on the CPU."
+    return Verdict("held" if gain > 1 else "contradicted", why)
+
+
+def reproducible(again: float, other: float) -> Verdict:
+    """L3. Held: a seed gives its image again (distance `again`), and another seed doesn't."""
+    why = f"seed 0 again is {again:.0f} of 255 from the first, seed 1 about {round(other, -1):.0f}."
+    return Verdict("held" if again < SAME < other else "contradicted", why)
+
+
+def baseline(measured: Measurement, model: str) -> Verdict:
+    """L4. Held: within a quarter of 30 s, with the page's model on the page's GPU."""
+    seconds = measured.seconds_per_image
+    if model != "stable-diffusion-v1-5" or "T4" not in measured.device:
+        why = f"it is about Stable Diffusion 1.5 on a T4; here {model} takes {seconds:.2f} s."
+        return Verdict("not tested", why)
+    held = abs(seconds / 30 - 1) <= 1 - SHARE
+    return Verdict("held" if held else "contradicted", f"{seconds:.0f} s.")
+
+
+def half_precision(measured: Measurement, device: str) -> Verdict:
+    """L5. Held: three quarters of the page's speedup, beyond the noise; it is about a GPU."""
+    tested = _speedup(measured, 30 / 11)
+    if device != "cpu":
+        return tested
+    return Verdict("not tested", f"it is about float16 on a GPU. On this CPU, {tested.why}")
+
+
+def steps_needed(needed: Mapping[str, int], near: float) -> Verdict:
+    """L7, by the steps of two schedulers, the page's default one first.
+
+    Held: the second needs at most 25 steps, and the first at least twice as many as that. Mixed:
+    the second needs fewer than the first, but the page's numbers are others.
+    """
+    (slow, many), (fast, few) = needed.items()
+    held = few <= 25 and many >= 50
+    here = "held" if held else "mixed" if few < many else "contradicted"
+    why = f"to come within {near:g} of 255 of the converged images, {slow} needs {many} steps"
+    return Verdict(here, f"{why}, {fast} {few}.")
+
+
+def fewer_steps(measured: Measurement, device: str) -> Verdict:
+    """L8. Held: three quarters of the page's speedup, which on a GPU includes half precision."""
+    return _speedup(measured, 11 / 4 if device == "cpu" else 30 / 4)
+
+
+def seeds_of_batch(distance: float) -> Verdict:
+    """L9. Held: an image of a batch comes out again alone."""
+    why = f"seed 2 alone is {distance:.0f} of 255 from the image of the batch."
+    return Verdict("held" if distance < SAME else "contradicted", why)
+
+
+def batch_of_four(scores: float, weights: float, memory: float = 16e9) -> Verdict:
+    """L10, by counted bytes. Two parts: that four images don't fit, and that attention takes most.
+
+    Held: both are right. Mixed: one of them. Contradicted: none.
+    """
+    share = scores / (scores + weights)
+    right = (scores + weights > memory) + (share > 0.5)
+    why = f"by count, {scores / 1e9:.1f} GB of scores and {weights / 1e9:.1f} GB of weights "
+    why += f"{'fit into' if scores + weights <= memory else 'exceed'} {memory / 1e9:.0f} GB, and "
+    return Verdict(("contradicted", "mixed", "held")[right], why + f"attention takes {share:.0%}.")
+
+
+def slicing(sliced: float, classic: float, default: float, timed: Measurement) -> Verdict:
+    """L11, by peak memory in MB, and the time of slicing with today's default as its baseline.
+
+    Held: slicing saves memory compared with today's default, and isn't slower. Mixed: it saves
+    memory compared with classic attention alone, or it's slower. Contradicted: it saves none.
+    """
+    saves_today, saves_then = (sliced < (1 - MARGIN) * other for other in (default, classic))
+    slower = timed.is_faster is False
+    held = saves_today and not slower
+    here = "held" if held else "mixed" if saves_today or saves_then else "contradicted"
+    why = f"the U-Net's peak is {sliced:.0f} MB sliced, {classic:.0f} MB with classic attention and"
+    why += f" {default:.0f} MB with today's default; slicing is "
+    return Verdict(here, why + ("slower." if slower else "not measurably slower."))
+
+
+def newer_checkpoint(scores: Mapping[str, tuple[float, float]]) -> Verdict:
+    """L12, by scores from 0 to 1, each of the older and the newer checkpoint. Held: one falls."""
+    worse = [name for name, (older, newer) in scores.items() if newer < older - MARGIN]
+    why = "; ".join(
+        f"{name} {older:.0%}, then {newer:.0%}" for name, (older, newer) in scores.items()
+    )
+    return Verdict("held" if worse else "contradicted", f"{why}.")
+
+
+def decoder(psnr: Sequence[float], edges: Sequence[float]) -> Verdict:
+    """L13, by two scores, each before and after. Held: both improve. Mixed: one of them."""
+    wins = (psnr[1] > psnr[0]) + (abs(edges[1] - 1) < abs(edges[0] - 1))
+    why = f"another decoder was tested: edges {edges[0]:.0%}, then {edges[1]:.0%}; "
+    why += f"PSNR {psnr[0]:.1f}, then {psnr[1]:.1f} dB."
+    return Verdict(("contradicted", "mixed", "held")[wins], why)
+
+
+def prompt_steers(short: float, whole: float) -> Verdict:
+    """L14, by adherence to the whole prompt. Held: it rises beyond a margin of 5 points."""
+    why = f"without its phrases, the images have {short:.0%} of what the whole prompt names, and "
+    here = "held" if whole > short + MARGIN else "contradicted"
+    return Verdict(here, why + f"{whole:.0%} with them.")
+
+
+def one_thing_varies(right: int, same: int, seeds: int) -> Verdict:
+    """L15, by seeds that show it. Held: most show both parts. Mixed: one part."""
+    parts = (2 * right > seeds) + (2 * same > seeds)
+    why = f"of {seeds} seeds, {right} show all four ages and {same} change nothing else."
+    return Verdict(("contradicted", "mixed", "held")[parts], why)
+
+
+def compiling(measured: Measurement | None, wait: float) -> Verdict:
+    """L16. Held: a speedup beyond the noise. `wait`: seconds of the first image, which compiles."""
+    if measured is None:
+        return Verdict("not tested", "there is no C++ compiler.")
+    why = f"{measured.speedup:.2f} times as fast, with timing noise of {measured.noise - 1:.0%}"
+    if not measured.is_faster:
+        return Verdict("contradicted", f"{why}: no measurable gain with this model.")
+    saved = measured.seconds * (measured.speedup - 1)
+    return Verdict("held", f"{why}; it pays off after {wait / saved:.0f} images.")
+
+
+def xformers(measured: Measurement | None) -> Verdict:
+    """L17. Held: faster than today's default, SDPA."""
+    if measured is None:
+        return Verdict("not tested", "xFormers needs an NVIDIA GPU, and to be installed.")
+    why = f"{measured.speedup:.2f} times as fast as SDPA, which came after the page."
+    return Verdict("held" if measured.is_faster else "contradicted", why)
+
+
+def _speedup(measured: Measurement, claimed: float) -> Verdict:
+    held = measured.is_faster and measured.speedup >= SHARE * claimed
+    why = f"{measured.label} is {measured.speedup:.1f} times as fast as the baseline"
+    if measured.is_faster is None:
+        why += ", which is no measurable difference"
+    why += f"; the page's seconds make {claimed:.1f}."
+    return Verdict("held" if held else "contradicted", why)
+
+
+RULES: dict[str, Callable[..., Verdict]] = {
+    "L2": accelerator,
+    "L3": reproducible,
+    "L4": baseline,
+    "L5": half_precision,
+    "L7": steps_needed,
+    "L8": fewer_steps,
+    "L9": seeds_of_batch,
+    "L10": batch_of_four,
+    "L11": slicing,
+    "L12": newer_checkpoint,
+    "L13": decoder,
+    "L14": prompt_steers,
+    "L15": one_thing_varies,
+    "L16": compiling,
+    "L17": xformers,
+}

@@ -1,51 +1,86 @@
-"""Verdicts: they follow from what was measured, and name both places."""
+"""Verdicts: they follow from what was measured, and name the claim and both places."""
 
 import pytest
 
 from helpers.lessons import verdicts
+from helpers.lessons.published import CLAIMS, VERDICTS
 from helpers.timing import Measurement
 
 
-def said(capsys):
-    return capsys.readouterr().out
+def timed(speedup, noise=1.05, device="CPU", seconds=1.0):
+    speedups = (speedup - 0.1, speedup, speedup + 0.1)
+    return Measurement("new", [], seconds, 0.1, speedups=speedups, noise=noise, device=device)
 
 
 @pytest.mark.parametrize(
-    ("speedups", "tested", "here"),
+    ("lesson", "measured", "here"),
     [
-        ((2.4, 2.5, 2.6), True, "L8 here: held: new: 2.5x the baseline's speed;"),
-        ((1.4, 1.5, 1.6), True, "L8 here: contradicted: new: 1.5x the baseline's speed;"),
-        ((0.9, 1.0, 1.1), True, "L8 here: contradicted: new: 1.0x the baseline's speed (no"),
-        ((2.4, 2.5, 2.6), False, "L8 here: not tested: new: 2.5x"),
+        ("L2", {"before": timed(1, device="CPU"), "after": timed(1, device="CPU")}, "not tested"),
+        ("L2", {"before": timed(1, seconds=2), "after": timed(1, device="T4")}, "held"),
+        ("L3", {"again": 0.0, "other": 70.0}, "held"),
+        ("L3", {"again": 20.0, "other": 70.0}, "contradicted"),
+        ("L4", {"measured": timed(1), "model": "tiny-portraits"}, "not tested"),
+        (
+            "L4",
+            {
+                "measured": timed(1, device="Tesla T4", seconds=25),
+                "model": "stable-diffusion-v1-5",
+            },
+            "held",
+        ),
+        ("L5", {"measured": timed(2.5), "device": "cuda"}, "held"),
+        ("L5", {"measured": timed(2.5), "device": "cpu"}, "not tested"),
+        ("L7", {"needed": {"PNDM": 50, "DPM-Solver++": 20}, "near": 10}, "held"),
+        ("L7", {"needed": {"PNDM": 20, "DPM-Solver++": 10}, "near": 10}, "mixed"),
+        ("L7", {"needed": {"PNDM": 60, "DPM-Solver++": 30}, "near": 10}, "mixed"),
+        ("L7", {"needed": {"PNDM": 20, "DPM-Solver++": 20}, "near": 10}, "contradicted"),
+        ("L8", {"measured": timed(2.5), "device": "cpu"}, "held"),
+        ("L8", {"measured": timed(1.5), "device": "cpu"}, "contradicted"),
+        ("L8", {"measured": timed(2.5, noise=2.6), "device": "cpu"}, "contradicted"),
+        ("L8", {"measured": timed(2.5), "device": "cuda"}, "contradicted"),
+        ("L9", {"distance": 0.3}, "held"),
+        ("L10", {"scores": 4.3e9, "weights": 2.1e9}, "mixed"),
+        ("L10", {"scores": 40e9, "weights": 2.1e9}, "held"),
+        ("L10", {"scores": 1e9, "weights": 2.1e9}, "contradicted"),
+        ("L11", {"sliced": 50, "classic": 100, "default": 100, "timed": timed(1)}, "held"),
+        ("L11", {"sliced": 50, "classic": 100, "default": 100, "timed": timed(0.5)}, "mixed"),
+        ("L11", {"sliced": 50, "classic": 100, "default": 50, "timed": timed(1)}, "mixed"),
+        ("L11", {"sliced": 100, "classic": 100, "default": 50, "timed": timed(1)}, "contradicted"),
+        ("L12", {"scores": {"a": (1.0, 1.0), "b": (0.9, 0.5)}}, "held"),
+        ("L12", {"scores": {"a": (0.8, 1.0), "b": (0.9, 0.88)}}, "contradicted"),
+        ("L13", {"psnr": (27.0, 26.0), "edges": (0.8, 1.02)}, "mixed"),
+        ("L13", {"psnr": (26.0, 27.0), "edges": (0.8, 1.02)}, "held"),
+        ("L14", {"short": 0.5, "whole": 0.99}, "held"),
+        ("L14", {"short": 0.97, "whole": 0.99}, "contradicted"),
+        ("L15", {"right": 8, "same": 7, "seeds": 8}, "held"),
+        ("L15", {"right": 8, "same": 4, "seeds": 8}, "mixed"),
+        ("L16", {"measured": timed(1.3), "wait": 60.0}, "held"),
+        ("L16", {"measured": timed(1.0), "wait": 60.0}, "contradicted"),
+        ("L16", {"measured": None, "wait": 0.0}, "not tested"),
+        ("L17", {"measured": timed(1.0)}, "contradicted"),
+        ("L17", {"measured": None}, "not tested"),
     ],
 )
-def test_a_speedup_is_held_from_three_quarters_of_the_claim(capsys, speedups, tested, here):
-    measured = Measurement("new", [], 1.0, 0.1, speedups=speedups, noise=1.05)
-    verdicts.speedup_verdict("L8", measured, claimed=2.75, tested=tested)
-    assert said(capsys).startswith(here)
+def test_a_verdict_follows_from_what_was_measured(capsys, lesson, measured, here):
+    verdicts.verdict(lesson, **measured)
+    claim, mine, elsewhere = capsys.readouterr().out.splitlines()
+    assert claim == f"{lesson} claim: {CLAIMS[lesson].text}"
+    assert mine.startswith(f"{lesson} here: {here}: ") and mine.endswith(".")
+    assert elsewhere.startswith(f"{lesson} elsewhere: {CLAIMS[lesson].elsewhere}: ")
+    assert len(elsewhere) > 40
 
 
-@pytest.mark.parametrize(
-    ("pndm", "solver", "here"),
-    [(50, 20, "held"), (20, 10, "mixed"), (60, 30, "mixed"), (20, 20, "contradicted")],
-)
-def test_steps_that_two_schedulers_need(capsys, pndm, solver, here):
-    needed = {"PNDM": pndm, "DPM-Solver++": solver}
-    verdicts.steps_verdict("L7", needed, claimed=25, limit=10)
-    assert said(capsys).startswith(f"L7 here: {here}: ")
+def test_every_claim_has_a_rule_and_a_known_verdict_elsewhere():
+    assert list(verdicts.RULES) == list(CLAIMS)
+    assert {claim.elsewhere for claim in CLAIMS.values()} <= set(VERDICTS)
 
 
-@pytest.mark.parametrize(
-    ("sliced", "classic", "default", "here"),
-    [(50, 100, 100, "held"), (50, 100, 50, "mixed"), (100, 100, 50, "contradicted")],
-)
-def test_what_slicing_saves(capsys, sliced, classic, default, here):
-    verdicts.memory_verdict("L11", sliced, classic, default)
-    assert said(capsys).startswith(f"L11 here: {here}: by count of live tensors, {sliced} MB")
+def test_a_lesson_without_a_claim_is_refused():
+    with pytest.raises(ValueError, match="'L1' is not a lesson with a claim"):
+        verdicts.verdict("L1")
 
 
-def test_an_unknown_lesson_or_verdict_is_refused():
-    with pytest.raises(ValueError, match="L1"):
-        verdicts.verdict("L1", "held", "it loads")
-    with pytest.raises(ValueError, match="choose held"):
-        verdicts.verdict("L7", "true", "it is")
+def test_the_table_keeps_what_was_printed():
+    verdicts.verdict("L9", distance=0.0)
+    row = verdicts.verdicts().loc["L9"]
+    assert row["claim"] == CLAIMS["L9"].text and row["here"].startswith("held: ")
