@@ -32,10 +32,6 @@ def image_grid(
     Returns:
         An RGB image of cols * W pixels across; white where there is no image.
 
-    Raises:
-        ValueError: there are no images, they differ in size or do not fill the grid, or the
-            labels are not one for each.
-
     Example:
         >>> squares = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green", "blue")]
         >>> image_grid(squares, labels=["seed 0", "seed 1", "seed 2"]).width
@@ -65,12 +61,8 @@ def show(image_or_figure: Image.Image | Figure, alt: str) -> None:
     A sentence is printed if the image, or one in an `image_grid`, is black.
 
     Args:
-        image_or_figure: an image, displayed as JPEG and enlarged if it is small; or a figure,
-            displayed as PNG.
+        image_or_figure: an image, displayed as JPEG and enlarged if small; or a figure, as PNG.
         alt: what it shows, in a sentence, for readers who cannot see it.
-
-    Raises:
-        ValueError: the alt text is empty, or the first argument is neither image nor figure.
 
     Source: jupyter/accessibility issue 98.
     """
@@ -95,17 +87,12 @@ def show(image_or_figure: Image.Image | Figure, alt: str) -> None:
 def explain_black(images: Iterable[Image.Image]) -> str:
     """Say why images may be black and what to do about it; "" if none is.
 
-    A model with a safety checker returns a black image in place of one that the checker flagged;
-    numbers that overflow make one too.
-
     Source: CompVis/stable-diffusion issue 239; diffusers issue 14438 for Macs.
     """
-    black = [i for i, image in enumerate(images, 1) if image.convert("RGB").getbbox() is None]
+    black = [str(i) for i, image in enumerate(images, 1) if image.convert("RGB").getbbox() is None]
     if not black:
         return ""
-    which = (
-        f"Image {black[0]} is" if len(black) == 1 else f"Images {', '.join(map(str, black))} are"
-    )
+    which = ("Image {} is" if len(black) == 1 else "Images {} are").format(", ".join(black))
     return (
         f"{which} black: either the model's safety checker flagged the result, which it also does "
         "by mistake (try another seed), or the numbers overflowed (load the pipeline with "
@@ -132,22 +119,17 @@ def image_distance(a: Image.Image, b: Image.Image) -> float:
 
 def require_images(images: Any) -> list[Image.Image]:
     """Return images as a list, converting NumPy arrays of pixels; refuse anything else."""
-    if isinstance(images, Image.Image):
-        return [images]
-    if not (found := [_to_image(item) for item in images]):
+    found = []
+    for item in [images] if isinstance(images, Image.Image) else images:
+        if getattr(item, "ndim", 0) == 3 and str(getattr(item, "dtype", "")) == "uint8":
+            item = Image.fromarray(item)
+        if not isinstance(item, Image.Image):
+            kind = type(item).__name__
+            raise ValueError(f"A {kind} is not an image: give PIL images, or arrays of uint8.")
+        found.append(item)
+    if not found:
         raise ValueError("There is no image: give at least one.")
     return found
-
-
-def _to_image(item: Any) -> Image.Image:
-    if isinstance(item, Image.Image):
-        return item
-    if getattr(item, "ndim", 0) == 3 and str(getattr(item, "dtype", "")) == "uint8":
-        return Image.fromarray(item)
-    raise ValueError(
-        f"A {type(item).__name__} is not an image: give PIL images, as pipeline(...).images holds "
-        "them, or uint8 arrays of height x width x 3."
-    )
 
 
 def enlarge(image: Image.Image, width: int) -> Image.Image:
@@ -200,22 +182,14 @@ def _wrap(text: str, font: Any, width: int) -> list[str]:
 
 
 def _grid_shape(count: int, rows: int | None, cols: int | None) -> tuple[int, int]:
+    if any(given is not None and given < 1 for given in (rows, cols)):
+        raise ValueError("A grid needs at least one row and one column.")
+    if rows and cols and rows * cols != count:
+        raise ValueError(f"{count} images do not fill a grid of {rows} x {cols}: change one.")
     if rows is None and cols is None:
         # Full rows (8 is 2 x 4) unless that makes a ribbon (7 is not 1 x 7).
         rows = max(row for row in range(1, isqrt(count) + 1) if count % row == 0)
-        cols = count // rows
-        if cols > 2 * rows + 1:
-            cols = ceil(sqrt(count))
-            rows = ceil(count / cols)
-    elif rows is None or cols is None:
-        given = rows or cols or 0
-        if given < 1:
-            raise ValueError("A grid needs at least one row and one column.")
-        other = ceil(count / given)
-        rows, cols = rows or other, cols or other
-    elif rows * cols != count:
-        raise ValueError(
-            f"{count} images do not fill a grid of {rows} x {cols} = {rows * cols}: "
-            "change rows or cols, or leave one of them out."
-        )
-    return rows, cols
+        if count // rows > 2 * rows + 1:
+            rows = ceil(count / ceil(sqrt(count)))
+    rows = rows or ceil(count / (cols or 1))
+    return rows, cols or ceil(count / rows)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import difflib
 import errno
-import json
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from huggingface_hub import constants, errors, snapshot_download, try_to_load_from_cache
+
 from helpers.models import MODELS, MODELS_FOLDER, REMOVED, REVISIONS
 
 PICKLES = {".bin", ".pt", ".pth", ".ckpt"}
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+PICKLES_ONLY = (
+    "{!r} has its weights only as pickle files, which can run any code when they are opened, so "
+    "they are refused: look for a copy of the model in safetensors."
+)
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -45,29 +49,20 @@ def find_weights(name: str | Path) -> Path:
     Args:
         name: a folder of models/, a repository on the Hub, a folder or a safetensors file.
     """
-    from huggingface_hub import snapshot_download
-
     paths = (MODELS_FOLDER / name, Path(name).expanduser())
     found = next((path for path in paths if path.exists()), None)
     if found is None:
-        embedded = sorted(path.name for path in MODELS_FOLDER.iterdir())
-        check_hub_id(str(name), "a folder of models/", embedded)
+        hub_id = str(name)
+        check_hub_id(hub_id, "a folder of models/", (path.name for path in MODELS_FOLDER.iterdir()))
         files = ["*.json", "*.txt", "*.safetensors"]
         options = {"allow_patterns": files, "ignore_patterns": ["*/*"]}
-        revision = REVISIONS.get(str(name))
-        download = partial(snapshot_download, str(name), revision=revision, **options)
-        found = fetch(str(name), download)
-        if not any(found.glob("*.safetensors")):  # the folder is missing if no file fits
-            raise ValueError(
-                f"{str(name)!r} has its weights only as pickle files, which can run any code when "
-                "they are opened, or in subfolders: give a repository with safetensors files."
-            )
-    if found.is_file() and found.suffix != ".safetensors":
-        raise ValueError(f"{found.name!r} is not a safetensors file: give one, or its folder.")
-    if found.is_dir() and not any(found.glob("*.safetensors")):
-        if _suffixes(found) & PICKLES:
-            raise ValueError(pickle_only(found.name))
-        raise ValueError(f"There are no weights in {found}: give the folder that holds them.")
+        revision = REVISIONS.get(hub_id)
+        found = fetch(hub_id, partial(snapshot_download, hub_id, revision=revision, **options))
+    if found.suffix != ".safetensors" and not any(found.glob("*.safetensors")):
+        raise ValueError(
+            f"There are no safetensors files in {str(name)!r}: pickle files are refused, because "
+            "they can run any code when they are opened, and subfolders are not searched."
+        )
     return found
 
 
@@ -75,7 +70,7 @@ def check_hub_id(name: str, kind: str, known: Iterable[str]) -> None:
     """Refuse what cannot be a repository on the Hub: a missing path or a misspelt name."""
     if re.search(r"^[~./\\]|^\w:|\\|/.*/|^models/|\.safetensors$", name):
         raise FileNotFoundError(f"There is no file or folder {name!r}: check the path.")
-    if not HUB_ID.fullmatch(name):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
         raise ValueError(
             f"{name!r} is not {kind}, a repository on the Hub ('owner/name') or a folder here. "
             f"{nearest(name, known)}"
@@ -95,8 +90,7 @@ def fetch(hub_id: str, download: Callable[..., str], advice: str = "") -> Path:
     """Run a download from the Hub or its cache, and explain in one sentence what goes wrong.
 
     Args:
-        hub_id: what is fetched, "owner/name".
-        download: fetches it and returns its folder; takes `local_files_only`.
+        download: fetches "owner/name" and returns its folder; takes `local_files_only`.
         advice: what to do if the Hub does not have it.
     """
     try:
@@ -118,31 +112,26 @@ def fetch(hub_id: str, download: Callable[..., str], advice: str = "") -> Path:
 
 def _explain(hub_id: str, error: Exception, advice: str) -> Exception | None:
     """The error to raise instead, or None if it has no explanation here."""
-    from huggingface_hub import constants, errors
-
     causes: list[BaseException] = [error]
     while causes[-1].__cause__:
         causes.append(causes[-1].__cause__)
-    explanations: list[tuple[type[BaseException], type[Exception], str]] = [
-        (errors.GatedRepoError, ValueError,
-         "asks for its licence to be accepted on its page, then for `hf auth login`."),
-        (errors.RepositoryNotFoundError, ValueError,
-         f"is neither on the Hub nor a folder here. {advice}".rstrip()),
-        (errors.RevisionNotFoundError, ValueError,
-         f"no longer has the pinned commit: load its newest with from_pretrained({hub_id!r})."),
-        (errors.RemoteEntryNotFoundError, FileNotFoundError,
-         "is on the Hub but cannot be loaded here: its page says which library it is for."),
-    ]  # fmt: skip
-    for kind, raised, message in explanations:
+    messages: dict[type[BaseException], str] = {
+        errors.GatedRepoError: "asks for its licence to be accepted on its page, then for "
+        "`hf auth login`.",
+        errors.RepositoryNotFoundError: f"is neither on the Hub nor a folder here. {advice}",
+        errors.RevisionNotFoundError: "no longer has the pinned commit: load its newest with "
+        f"from_pretrained({hub_id!r}).",
+    }
+    for kind, message in messages.items():
         if any(isinstance(cause, kind) for cause in causes):
-            return raised(f"{hub_id!r} {message}")
+            return ValueError(f"{hub_id!r} {message}".rstrip())
     if any(getattr(getattr(cause, "response", None), "status_code", 0) == 401 for cause in causes):
         return ValueError(
             "The Hub refuses the token that is stored here or in HF_TOKEN. Renew it with "
             "`hf auth login`, or remove it with `hf auth logout`."
         )
     if "necessary `safetensors` weights" in str(error):
-        return ValueError(pickle_only(hub_id))
+        return ValueError(PICKLES_ONLY.format(hub_id))
     # Xet, which carries most downloads, reports a full disk in words alone.
     if getattr(error, "errno", None) in DISK_IS_FULL or "(os error 28)" in str(error):
         return OSError(
@@ -153,14 +142,6 @@ def _explain(hub_id: str, error: Exception, advice: str) -> Exception | None:
     return None
 
 
-def pickle_only(name: str) -> str:
-    """The sentence that refuses weights in pickle files."""
-    return (
-        f"{name!r} has its weights only as pickle files, which can run any code when they are "
-        "opened, so they are refused: look for a copy of the model in safetensors."
-    )
-
-
 def variant_of(folder: Path) -> str | None:
     """The variant, such as "fp16", if a folder has its weights in no other; else None."""
     names = [file.name for file in folder.rglob("*.safetensors")]
@@ -169,48 +150,26 @@ def variant_of(folder: Path) -> str | None:
     return variants.pop() if len(variants) == 1 and not plain else None
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that is not a pipeline, lacks a part, or has a part only in pickle files."""
-    import diffusers
+def check_parts(folder: Path) -> None:
+    """Refuse a pipeline's folder that lacks a part, or has a part only in pickle files."""
+    from diffusers import DiffusionPipeline
 
-    path = folder / "model_index.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder} has no model_index.json, so it is not a pipeline: give the folder that "
-            "pipeline.save_pretrained() wrote, or a name of MODELS."
-        )
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged, it is not JSON: download the model again.") from error
-    kind = isinstance(index, dict) and index.get("_class_name")
-    if not kind:
-        raise ValueError(
-            f"{path} names no pipeline: give the folder that pipeline.save_pretrained() wrote."
-        )
-    if isinstance(kind, str) and not hasattr(diffusers, kind):
-        raise ValueError(f"Diffusers has no pipeline {kind!r}, which {folder} asks for: update it.")
-    for part, kind in index.items():
+    for part, kind in DiffusionPipeline.load_config(folder).items():
         if part == "_class_name" or not isinstance(kind, list) or kind[0] is None:
             continue
-        suffixes = _suffixes(folder / part)
+        suffixes = {file.suffix for file in (folder / part).glob("*")}
         if not suffixes:
             raise FileNotFoundError(
                 f"There is no {part!r} in {folder}: if its download was interrupted, load it again "
                 "with a connection."
             )
         if PICKLES & suffixes and ".safetensors" not in suffixes:
-            raise ValueError(pickle_only(str(folder / part)))
-
-
-def _suffixes(folder: Path) -> set[str]:
-    return {file.suffix for file in folder.glob("*")}
+            raise ValueError(PICKLES_ONLY.format(str(folder / part)))
 
 
 def _download_pipeline(hub_id: str) -> Path:
     """Return the cached folder of a pipeline on the Hub, downloaded first if it is not complete."""
     from diffusers import DiffusionPipeline
-    from huggingface_hub import constants, try_to_load_from_cache
 
     row = next((model for model in MODELS.values() if model.id == hub_id), None)
     revision = REVISIONS.get(hub_id)
@@ -220,14 +179,8 @@ def _download_pipeline(hub_id: str) -> Path:
             f"{row.name}: {row.download}, is kept in {constants.HF_HUB_CACHE}. Its licence is "
             f"{row.licence}: read on {constants.ENDPOINT}/{row.id} what it allows."
         )
-    download = partial(
-        DiffusionPipeline.download,
-        hub_id,
-        revision=revision,
-        use_safetensors=True,
-        trust_remote_code=False,
-    )
     advice = nearest(hub_id, {*MODELS, *(model.id for model in MODELS.values())})
     if row and row.earlier:
         advice = f"Load {row.earlier!r} instead, the checkpoint before it."
-    return fetch(hub_id, download, advice)
+    options = {"revision": revision, "use_safetensors": True, "trust_remote_code": False}
+    return fetch(hub_id, partial(DiffusionPipeline.download, hub_id, **options), advice)

@@ -46,12 +46,10 @@ def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto"
         The judge, with the phrases of models/tiny-judge/vocabulary.json whichever model it is.
 
     Raises:
-        ValueError: the name is unknown, or the model has only pickle files.
-        FileNotFoundError: a path does not exist.
-        ConnectionError: the Hub cannot be reached.
+        ValueError, OSError: as `load_pipeline`.
 
-    Source: transformers, `CLIPModel`; Radford et al. 2021, "Learning Transferable Visual Models
-    From Natural Language Supervision".
+    Source: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
+    Supervision".
     """
     place = pick_device(device)
     quiet_libraries()
@@ -69,8 +67,7 @@ def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto"
 def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataFrame:
     """Read each image's attributes: for each attribute, the value whose phrase is most similar.
 
-    Similarity is the cosine of CLIP's image and text features, with the first phrase of each value
-    as its text.
+    Similarity is the cosine of CLIP's image and text features; the text is the first phrase.
 
     Returns:
         A row for each image, a column for each attribute; NA where there is nothing to read, such
@@ -99,20 +96,16 @@ def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]
     """Return the attributes that a prompt asks for, each with its value.
 
     Of the phrases found in the prompt as whole words, whatever their case, the longest decides.
-    "not smiling" and "without make up" do not say what is there instead, so they ask for nothing.
-    Where no phrase is found, an attribute is left open, unless it has a default and the prompt
-    names anything that the vocabulary knows.
+    "not smiling" does not say what is there instead, so it asks for nothing. Where no phrase is
+    found, an attribute has its default, if any, and if the prompt names anything that is known.
 
     Example:
         >>> vocabulary = {
         ...     "age": {"default": "adult", "values": {"old": ["old"], "oldest": ["oldest"]}},
         ...     "figure": {"values": {"blue": ["blue on"], "red": ["red on"]}},
-        ...     "mood": {"values": {"smiling": ["smiling"]}},
         ... }
-        >>> wanted_attributes("the oldest warrior chief, Blue on red, not smiling", vocabulary)
+        >>> wanted_attributes("the oldest warrior chief, Blue on red", vocabulary)
         {'age': 'oldest', 'figure': 'blue'}
-        >>> wanted_attributes("a cat on a skateboard", vocabulary)
-        {}
     """
     words = " ".join(prompt.split())
     wanted: dict[str, str] = {}
@@ -127,9 +120,8 @@ def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]
             wanted[attribute] = found[max(found, key=len)]
     if not wanted:
         return {}  # nothing in the prompt is known, so there is nothing to read
-    defaults = {name: entry["default"] for name, entry in vocabulary.items() if "default" in entry}
-    both = defaults | wanted
-    return {name: both[name] for name in vocabulary if name in both}
+    both = {name: entry.get("default") for name, entry in vocabulary.items()} | wanted
+    return {name: value for name, value in both.items() if value}
 
 
 def adherence(
@@ -138,26 +130,19 @@ def adherence(
     """Say, image by image, which attributes came out as the prompt asks for.
 
     Args:
-        images: the images.
-        prompts: one for each, or one for all.
-        judge: see `load_judge`.
+        prompts: one for each image, or one for all.
 
     Returns:
         A row for each image, a column for each attribute: True if the judge reads the value that
         the prompt asks for, False if another, NA if the prompt leaves it open. `.mean()` is the
         share that came out right by attribute, `.stack().mean()` over all that was asked for.
-
-    Raises:
-        ValueError: there is no image, or the prompts are not one for each.
     """
     import pandas
 
     images = require_images(images)
     prompts = [prompts] * len(images) if isinstance(prompts, str) else prompts
     if len(prompts) != len(images):
-        raise ValueError(
-            f"{len(prompts)} prompts do not fit {len(images)} images: give one for each."
-        )
+        raise ValueError(f"{len(prompts)} prompts do not fit {len(images)} images: give as many.")
     read = read_attributes(images, judge)
     wanted = pandas.DataFrame(
         [wanted_attributes(prompt, judge.vocabulary) for prompt in prompts], columns=read.columns

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from helpers.hub import check_folder, find_model, find_weights, nearest, variant_of
-from helpers.memory import modules_of
+from helpers.hub import check_parts, find_model, find_weights, nearest, variant_of
+from helpers.memory import modules_of, tensors_of
 from helpers.models import MODELS, MODELS_FOLDER
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def load_pipeline(
 
     Args:
         model: a name of `MODELS`, a repository on the Hub ("owner/name"), a local folder, or a
-            single safetensors file that Diffusers can load.
+            single safetensors file of Stable Diffusion 1.x.
         device: "auto" (CUDA, else MPS, else the CPU) or a device of PyTorch.
         dtype: "auto" (see `pick_dtype`), "float32", "bfloat16" or "float16".
         scheduler: the name or class of a scheduler to use instead of the checkpoint's own.
@@ -55,11 +55,8 @@ def load_pipeline(
     Raises:
         ValueError: the model is unknown, was removed from the Hub or has only pickle files; or the
             device, dtype or scheduler does not fit.
-        FileNotFoundError: the folder is not a pipeline, or lacks a part.
-        ConnectionError: the Hub cannot be reached.
-        OSError: the disk is full.
-
-    Source: diffusers, `DiffusionPipeline.from_pretrained`.
+        OSError: there is no such file, or the folder is not a pipeline or lacks a part; the Hub
+            cannot be reached; or the disk is full.
 
     Example:
         >>> pipeline = load_pipeline("tiny-portraits", device="cpu", dtype="float32")
@@ -69,7 +66,7 @@ def load_pipeline(
     device = pick_device(device)
     dtype = pick_dtype(device, dtype)
     quiet_libraries()
-    from diffusers import DiffusionPipeline
+    from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
     path = find_model(model)
     row = MODELS.get(str(model))
@@ -78,16 +75,12 @@ def load_pipeline(
         pipeline = fill_with_random_weights(empty_pipeline(path, dtype), device)
         pipeline.register_to_config(_name_or_path=path)  # as from_pretrained does
     elif path.is_file():
-        pipeline = _load_single_file(path, dtype).to(device)
+        pipeline = StableDiffusionPipeline.from_single_file(str(path), dtype=dtype).to(device)
     else:
-        check_folder(path)
-        pipeline = DiffusionPipeline.from_pretrained(
-            path,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            variant=variant_of(path),
-        ).to(device)
+        check_parts(path)
+        options = {"dtype": dtype, "variant": variant_of(path), "use_safetensors": True}
+        pipeline = DiffusionPipeline.from_pretrained(path, trust_remote_code=False, **options)
+        pipeline.to(device)
     pipeline.set_progress_bar_config(disable=bool(os.environ.get("CI")), leave=False)
     return pipeline if scheduler is None else use_scheduler(pipeline, scheduler)
 
@@ -95,8 +88,8 @@ def load_pipeline(
 def checkpoint(name: str) -> Path:
     """Return what `from_pretrained` loads for a model, a VAE or LoRA weights: a folder or a file.
 
-    It is downloaded first if it is on the Hub. For a model with random weights, which has nothing
-    to load, it is the embedded model's folder.
+    It is downloaded first if it is on the Hub. For a model with random weights, it is the embedded
+    model's folder.
 
     Args:
         name: a name of `MODELS`, a folder of models/, or a repository on the Hub.
@@ -111,17 +104,12 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     """Choose where to run: CUDA, else MPS, else the CPU; or check the device that is asked for.
 
     Raises:
-        ValueError: PyTorch does not know the device, or this machine does not have it.
+        ValueError: this machine does not have the device.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{device!r} is not a device of PyTorch: use 'auto', 'cuda', 'mps' or 'cpu'."
-        ) from error
+    chosen = torch.device(device)
     present = {"cpu": 1, "mps": int(mps), "cuda": torch.cuda.device_count() if cuda else 0}
     if (chosen.index or 0) >= present.get(chosen.type, 0):
         raise ValueError(
@@ -134,15 +122,12 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 def pick_dtype(device: str | torch.device, dtype: str | torch.dtype = "auto") -> torch.dtype:
     """Choose the precision that suits the device, or check the one that is asked for.
 
-    "auto" depends only on the kind of device, so that a seed means the same image on every machine
-    of a kind: float32 on a CPU; float16 on MPS, where bfloat16 needs macOS 14 and is emulated on
-    M1 and M2; float16 on NVIDIA GPUs from Volta (2017) on, a T4 included, which only emulates
-    bfloat16; float32 on older ones, where float16 is often slow, and on the GTX 16 series, where
-    it gives black images.
+    "auto" depends only on the kind of device: float32 on a CPU; float16 on MPS, and on NVIDIA GPUs
+    from Volta (2017) on, as a T4 only emulates bfloat16; float32 on older ones, where float16 is
+    often slow, and on the GTX 16 series, where it gives black images.
 
     Raises:
-        ValueError: float16 is asked for on a CPU, the dtype is not one of the three, or the
-            device is not there.
+        ValueError: float16 is asked for on a CPU, or the dtype is not one of the three.
 
     Source: openxla/xla issue 12429 for the T4; ComfyUI issue 5224 and transformers pull request
     40458 for MPS; PyTorch issue 58123 and diffusers issue 2153 for the GTX 16 series.
@@ -158,27 +143,23 @@ def pick_dtype(device: str | torch.device, dtype: str | torch.dtype = "auto") ->
     if chosen is None:
         raise ValueError(f"{dtype!r} is not supported here: use 'auto', {', '.join(DTYPES)}.")
     if device.type == "cpu" and chosen is torch.float16:
-        raise ValueError(
-            "float16 is made for GPUs: a CPU lacks some of its kernels and is slow in the others. "
-            "Use dtype='auto', or 'float32', or 'bfloat16' where the processor has it."
-        )
+        raise ValueError("float16 is made for GPUs: use 'auto', 'float32' or 'bfloat16' on a CPU.")
     return chosen
 
 
 def set_threads_for(pipeline: DiffusionPipeline) -> int:
     """Set how many CPU threads PyTorch uses in this process: one for a small pipeline, else all.
 
-    Threads wait for each other many times in a step. A small network gains little from a second
-    thread, and where another program occupies a core, every step waits for the slowest thread.
+    In a small network, threads wait for each other longer than they save, the more so where another
+    program occupies a core.
 
     Returns:
         The number of threads: OMP_NUM_THREADS where it is set; one for a pipeline of fewer than 50
         million parameters; else the number of cores that this process may use.
     """
-    modules = modules_of(pipeline).values()
-    parameters = sum(param.numel() for module in modules for param in module.parameters())
-    asked = os.environ.get("OMP_NUM_THREADS", "")
+    parameters = sum(tensor.numel() for tensor in tensors_of(*modules_of(pipeline).values()))
     threads = 1 if parameters < SMALL else usable_cores()
+    asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdecimal() and int(asked):
         threads = int(asked)
     torch.set_num_threads(threads)
@@ -204,57 +185,37 @@ def usable_cores() -> int:
 
 
 def use_scheduler(
-    pipeline: DiffusionPipeline, scheduler: str | type[SchedulerMixin], **config_changes: object
+    pipeline: DiffusionPipeline, scheduler: str | type[SchedulerMixin]
 ) -> DiffusionPipeline:
     """Replace the pipeline's scheduler with another, built from the present one's config.
 
     Args:
-        pipeline: changed in place, unless an error is raised.
+        pipeline: changed in place and returned.
         scheduler: one of `compatible_schedulers(pipeline)`, the class or its name.
-        config_changes: settings that differ from the config, such as `use_karras_sigmas=True`.
-
-    Returns:
-        The same pipeline.
 
     Raises:
-        ValueError: the scheduler does not fit the pipeline, or has no such setting or value.
-
-    Source: diffusers, `SchedulerMixin.compatibles` and `ConfigMixin.from_config`.
+        ValueError: the scheduler does not fit the pipeline, which keeps its own.
 
     Example:
         >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
         >>> type(use_scheduler(pipeline, "DDIMScheduler").scheduler).__name__
         'DDIMScheduler'
     """
-    compatibles = compatible_schedulers(pipeline)
-    name = scheduler if isinstance(scheduler, str) else getattr(scheduler, "__name__", None)
-    name = name or f"{type(scheduler).__name__}()"  # an instance, given by mistake
-    for kind in pipeline.scheduler.compatibles:
-        if kind.__name__ == name and (missing := getattr(kind, "_backends", None)):
-            raise ValueError(f"{name} needs a library that is not installed: {missing[-1]}.")
-    if name not in compatibles:
+    known = compatible_schedulers(pipeline)
+    name = getattr(scheduler, "__name__", str(scheduler))
+    if name not in known:
         raise ValueError(
-            f"{name!r} is not a scheduler that fits this pipeline. {nearest(name, compatibles)}"
+            f"{name!r:.40} is not a scheduler that fits this pipeline and is installed. "
+            f"{nearest(name, known)}"
         )
-    settings = inspect.signature(compatibles[name].__init__).parameters
-    for setting in config_changes:
-        if setting not in settings:
-            raise ValueError(f"{name} has no setting {setting!r}. {nearest(setting, settings)}")
-    try:
-        new = compatibles[name].from_config(pipeline.scheduler.config, **config_changes)
-    except Exception as error:  # a value that does not fit
-        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
-        changes = f" with {config_changes}" if config_changes else ""
-        raise ValueError(f"{name} cannot be made{changes}: {reason.strip()}") from error
-    pipeline.scheduler = new
+    pipeline.scheduler = known[name].from_config(pipeline.scheduler.config)
     return pipeline
 
 
 def compatible_schedulers(pipeline: DiffusionPipeline) -> dict[str, type[SchedulerMixin]]:
     """The schedulers that can sample from a pipeline, by name.
 
-    These are `pipeline.scheduler.compatibles` without those that ignore the noise schedule the
-    model was trained with: EDM's have their own, and with Stable Diffusion they generate noise.
+    EDM's, which ignore the noise schedule that the model was trained with, would generate noise.
     """
     trained = {"beta_start", "beta_end"} & set(pipeline.scheduler.config)
     classes = [*pipeline.scheduler.compatibles, type(pipeline.scheduler)]
@@ -279,15 +240,14 @@ def quiet_libraries() -> None:
 def empty_pipeline(
     folder: Path, dtype: torch.dtype, safety_checker: bool = False
 ) -> DiffusionPipeline:
-    """Build a Stable Diffusion 1.x or XL pipeline from its configs alone, without weights.
+    """Build a Stable Diffusion 1.x or XL pipeline from its configs, on the meta device.
+
+    Its parameters take no memory there. The tokenizer is the embedded model's.
 
     Args:
-        folder: in Diffusers' layout; the tokenizer is the embedded model's.
+        folder: in Diffusers' layout.
         dtype: the dtype of the parameters.
         safety_checker: whether to build the one whose config is in the folder.
-
-    Returns:
-        The pipeline, its parameters on the meta device, where they take no memory.
 
     Source: accelerate, `init_empty_weights`; transformers, `no_init_weights`.
     """
@@ -324,14 +284,10 @@ def empty_pipeline(
 def fill_with_random_weights(
     pipeline: DiffusionPipeline, device: str | torch.device
 ) -> DiffusionPipeline:
-    """Give an empty pipeline random weights, each created where and in the dtype it is used.
+    """Give what `empty_pipeline` returns random weights, created on the device where they are used.
 
     A matrix or kernel is uniform within 1 / sqrt(inputs), which keeps activations far below
     float16's limit; norms start as the identity. The seed is fixed.
-
-    Args:
-        pipeline: what `empty_pipeline` returns; changed in place.
-        device: where the weights are created.
     """
     generator = torch.Generator(device).manual_seed(0)
     for module in [module for part in modules_of(pipeline).values() for module in part.modules()]:
@@ -344,18 +300,3 @@ def fill_with_random_weights(
                 weight.fill_(name == "weight")  # of a norm; biases are 0
             setattr(module, name, torch.nn.Parameter(weight, requires_grad=False))
     return pipeline.to(device)
-
-
-def _load_single_file(path: Path, dtype: torch.dtype) -> DiffusionPipeline:
-    from diffusers import StableDiffusionPipeline
-
-    try:
-        return StableDiffusionPipeline.from_single_file(
-            str(path), local_files_only=True, dtype=dtype
-        )
-    except Exception as error:  # of many kinds: it guesses the model from the weights' names
-        raise ValueError(
-            f"{path.name!r} could not be loaded without a connection: with one, try "
-            f"StableDiffusionPipeline.from_single_file({str(path)!r}); LoRA weights go to "
-            "pipeline.load_lora_weights."
-        ) from error

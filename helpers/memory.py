@@ -1,4 +1,4 @@
-"""Measure a call's peak memory, find the largest batch that fits, and free memory again."""
+"""Measure a call's peak memory, and free memory again."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import re
 import sys
 import traceback
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,71 +39,30 @@ class PeakMemory:
 def peak_memory(fn: Callable[[], Any], pipeline: DiffusionPipeline) -> PeakMemory:
     """Make a call and return the most memory that it used at once.
 
-    On CUDA this is what the allocator reports, with everything that is on the GPU. On MPS, which
-    keeps no record of the peak, it is what Metal's driver holds after the call, freed blocks that
-    are kept for reuse included. On a CPU the storages of live tensors are counted, which gives the
-    same number in every run, but leaves out what a kernel allocates and frees itself.
+    On CUDA this is what the allocator reports. On MPS, which keeps no record of the peak, it is
+    what Metal's driver holds after the call, freed blocks included. On a CPU the storages of live
+    tensors are counted, without what a kernel allocates and frees itself.
 
     Args:
         fn: called without arguments, such as `lambda: pipeline(**get_inputs(4))`.
         pipeline: the pipeline that is called; its device decides, and all of its weights count.
 
-    Returns:
-        The bytes, how they were measured, and what the call returned.
-
     Source: PyTorch, `torch.cuda.max_memory_allocated`, `TorchDispatchMode`.
     """
     device = pipeline._execution_device
     free_memory()
+    if device.type == "cpu":
+        weights = tensors_of(*modules_of(pipeline).values())
+        with LiveStorages(ignored=weights, start=bytes_of(weights)) as storages:
+            result = fn()
+        return PeakMemory(storages.peak, "live tensors", result)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        result = fn()
-        torch.cuda.synchronize(device)
+    result = fn()
+    torch.accelerator.synchronize(device)
+    if device.type == "cuda":
         return PeakMemory(torch.cuda.max_memory_allocated(device), "CUDA's allocator", result)
-    if device.type == "mps":
-        result = fn()
-        torch.mps.synchronize()
-        return PeakMemory(torch.mps.driver_allocated_memory(), "Metal's driver", result)
-    weights = tensors_of(*modules_of(pipeline).values())
-    with LiveStorages(ignored=weights, start=bytes_of(weights)) as storages:
-        result = fn()
-    return PeakMemory(storages.peak, "live tensors", result)
-
-
-def largest_batch(
-    pipeline: DiffusionPipeline,
-    inputs: Callable[[int], Mapping[str, Any]],
-    *,
-    limit: int | None = None,
-) -> int:
-    """Find the largest batch that fits into memory: double until it fails, then bisect.
-
-    Running out of memory leaves nothing behind: what the failed call held is freed.
-
-    Args:
-        pipeline: called with each batch.
-        inputs: makes the arguments for a batch size, as `get_inputs` does. Few steps are enough:
-            their number does not change the memory.
-        limit: no larger batch is tried. A CPU needs one, because there the operating system kills
-            the process instead of refusing the allocation.
-
-    Raises:
-        ValueError: the limit is below 1, or missing on a CPU.
-        MemoryError: not even one image fits.
-    """
-    if limit is None and pipeline._execution_device.type == "cpu":
-        raise ValueError(
-            "On a CPU, running out of memory can kill the process: give a limit, such as 64."
-        )
-    if limit is not None and limit < 1:
-        raise ValueError(f"A limit of {limit} leaves nothing to try: use a limit of at least 1.")
-    largest = _double_then_bisect(partial(_fits, pipeline, inputs), limit)
-    if largest == 0:
-        raise MemoryError(
-            "Not even one image fits: use a smaller height and width, half precision, "
-            "pipeline.vae.enable_tiling() or pipeline.enable_model_cpu_offload()."
-        )
-    return largest
+    return PeakMemory(torch.mps.driver_allocated_memory(), "Metal's driver", result)
 
 
 def free_memory() -> None:
@@ -161,8 +119,7 @@ class LiveStorages(TorchDispatchMode):
     """Count the bytes of the tensor storages that are alive while the mode is on.
 
     A storage counts once, however many views it has, from the operation that creates it until it is
-    freed. One that is only read existed before: it counts from the start. What an operation
-    allocates and frees itself is not seen.
+    freed; one that is only read, from the start. What an operation frees itself is not seen.
 
     Args:
         ignored: tensors that do not count, such as the weights.
@@ -219,25 +176,6 @@ class LiveStorages(TorchDispatchMode):
         self.live -= size
 
 
-def _fits(
-    pipeline: DiffusionPipeline, inputs: Callable[[int], Mapping[str, Any]], batch_size: int
-) -> bool:
-    """Try a batch; if memory runs out, restore everything."""
-    free_memory()
-    fits = True
-    try:
-        pipeline(**inputs(batch_size))
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        fits = False
-        _clear_frames(error)
-    if not fits:
-        pipeline.maybe_free_model_hooks()  # an offloaded model may have stayed on the GPU
-    free_memory()
-    return fits
-
-
 def _clear_frames(error: BaseException | None) -> None:
     """Drop the local variables of all functions that an error and its causes passed through."""
     while error is not None:
@@ -246,18 +184,3 @@ def _clear_frames(error: BaseException | None) -> None:
             # Reading f_locals updates the copy of the variables that a shown traceback keeps.
             _ = frame.f_locals
         error = error.__cause__ or error.__context__
-
-
-def _double_then_bisect(fits: Callable[[int], bool], limit: int | None) -> int:
-    """Return the largest size that fits, none above the limit; 0 if not even 1 does."""
-    good, size = 0, 1
-    while fits(size):
-        good = size
-        if size == limit:
-            return size
-        size = 2 * size if limit is None else min(2 * size, limit)
-    bad = size
-    while bad - good > 1:
-        size = (good + bad) // 2
-        good, bad = (size, bad) if fits(size) else (good, size)
-    return good

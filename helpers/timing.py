@@ -1,9 +1,8 @@
-"""Time a call, alone or in turns with a baseline, and compare measurements."""
+"""Time a call, alone or in turns with a baseline."""
 
 from __future__ import annotations
 
 import gc
-import html
 import os
 import platform
 import time
@@ -12,13 +11,10 @@ from dataclasses import dataclass, field, fields
 from importlib import metadata
 from math import sqrt
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from tqdm.auto import tqdm
-
-if TYPE_CHECKING:
-    import pandas
 
 PACKAGES = ("torch", "diffusers", "transformers")  # whose versions change the figures
 
@@ -66,10 +62,9 @@ class Measurement:
     def is_faster(self) -> bool | None:
         """Whether the call is faster (True) or slower (False) than its baseline; None if neither.
 
-        There is a difference only if all turns agree on its direction and the median speedup is
-        larger than the largest factor between two runs of the baseline (an A/A comparison). One
-        turn is never enough. With three turns, identical calls differ by this rule in at most 5% of
-        comparisons, on machines with drift and outliers too.
+        There is a difference only if all turns, of which one is never enough, agree on its
+        direction and the median speedup is larger than the noise. With three turns, identical calls
+        differ by this rule in at most 5% of comparisons, on machines with drift and outliers too.
         """
         if len(self.speedups) < 2 or min(self.speedups) <= 1 <= max(self.speedups):
             return None
@@ -81,17 +76,17 @@ class Measurement:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return values | {"images": len(self.images), "speedup": self.speedup}
 
-    def _line(self) -> str:
+    def __str__(self) -> str:
         count = max(1, len(self.images))
-        parts = [
-            f"{self.seconds_per_image:.3f} s per image (runs differ by {self.spread / count:.3f} s)"
-        ]
+        spread = f"runs differ by {self.spread / count:.3f} s"
+        parts = [f"{self.seconds_per_image:.3f} s per image ({spread})"]
         if count > 1:
             parts.append(f"{count} images at once")
         if self.steps_per_second:
             parts.append(f"{self.steps_per_second:.1f} steps/s")
         if self.speedups:
             turns = f"{min(self.speedups):.2f} to {max(self.speedups):.2f}"
+            turns += f", timing noise {self.noise:.2f}x"
             verdict = ": no measurable difference" if self.is_faster is None else ""
             name = f"the speed of {self.baseline!r}" if self.baseline else "the baseline's speed"
             parts.append(f"{self.speedup:.2f}x {name} ({turns}){verdict}")
@@ -99,14 +94,7 @@ class Measurement:
             parts.append(f"peak memory {self.peak_memory / 1e9:.2f} GB")
         if self.device:
             parts.append(f"on {self.device}")
-        return ", ".join(parts)
-
-    def __str__(self) -> str:
-        return f"{self.label or 'Measured'}: {self._line()}"
-
-    def _repr_html_(self) -> str:
-        label = html.escape(self.label or "Measured")
-        return f"<p><strong>{label}</strong>: {html.escape(self._line())}</p>"
+        return f"{self.label or 'Measured'}: {', '.join(parts)}"
 
 
 class Run(NamedTuple):
@@ -128,9 +116,9 @@ def measure(
 ) -> Measurement:
     """Time a call, waiting for the device each time, and take the median of the runs.
 
-    Two calls that are measured one after the other may meet a machine that has slowed down in
-    between. With a `baseline` the two take turns: baseline, call, baseline again. The two runs of
-    the baseline show how large a difference chance alone makes (see `Measurement.is_faster`).
+    With a `baseline` the two take turns, so that a machine that slows down hurts both: baseline,
+    call, baseline again. The two runs of the baseline show how large a difference chance alone
+    makes (see `Measurement.is_faster`).
 
     Args:
         fn: called without arguments; it may return an object with `.images`, a list, or anything.
@@ -142,12 +130,9 @@ def measure(
         num_inference_steps: the steps of one call, for steps per second.
         baseline: a call to compare with, or its label and the call. As both are in memory,
             `peak_memory` is then None.
-
-    Raises:
-        ValueError: there is no timed run, or a negative number of others.
     """
-    if repeats < 1 or warmup < 0:
-        raise ValueError(f"Timing needs repeats >= 1 and warmup >= 0, not {repeats} and {warmup}.")
+    if repeats < 1:
+        raise ValueError(f"Timing needs at least one repeat, not {repeats}.")
     device = torch.device(device)
     name, other = baseline if isinstance(baseline, tuple) else ("", baseline)
     gc.collect()  # what earlier cells left behind is not this call's memory
@@ -159,100 +144,34 @@ def measure(
         [_time(call, device) for call in calls]
         for _ in tqdm(range(warmup + repeats), desc="runs", leave=False, disable=silent)
     ]
-    cuda = device.type == "cuda" and baseline is None
-    peak = torch.cuda.max_memory_allocated(device) if cuda else None
-    measurement = summarize(turns[-repeats:], label, name, num_inference_steps, device, peak)
+    alone = device.type == "cuda" and other is None
+    measurement = Measurement(
+        label=label,
+        peak_memory=torch.cuda.max_memory_allocated(device) if alone else None,
+        num_inference_steps=num_inference_steps,
+        baseline=name,
+        device=device_name(device),
+        versions={package: metadata.version(package) for package in PACKAGES},
+        **summarize(turns[-repeats:]),
+    )
     for observer in observers:
         observer(measurement)
     return measurement
 
 
-def summarize(
-    turns: Sequence[Sequence[Run]],
-    label: str,
-    baseline: str,
-    num_inference_steps: int | None,
-    device: torch.device,
-    peak_memory: int | None,
-) -> Measurement:
-    """Make a measurement of its turns: a run, or one between two runs of the baseline."""
+def summarize(turns: Sequence[Sequence[Run]]) -> dict[str, Any]:
+    """Compute what follows from the turns: each is a run, or one between two of the baseline."""
     runs = [turn[len(turn) // 2] for turn in turns]
     paired = [turn for turn in turns if len(turn) == 3]
     seconds = [run.seconds for run in runs]
     factors = [before.seconds / after.seconds for before, _, after in paired]
-    return Measurement(
-        label=label,
-        images=runs[0].images,
-        seconds=median(seconds),
-        spread=max(seconds) - min(seconds),
-        peak_memory=peak_memory,
-        num_inference_steps=num_inference_steps,
-        baseline=baseline,
-        speedups=tuple(_speedup(*turn) for turn in paired),
-        noise=max((max(factor, 1 / factor) for factor in factors), default=1.0),
-        device=device_name(device),
-        versions={package: metadata.version(package) for package in PACKAGES},
-    )
-
-
-def compare(measurements: Sequence[Measurement]) -> pandas.DataFrame:
-    """Compare measurements in a table; every speedup is over the first of them.
-
-    Returns:
-        A row for each measurement, by label: images, seconds per image, the speedup over the first
-        measurement, spread of the runs in seconds per image, steps per second, peak memory in GB;
-        without columns that are empty throughout.
-
-    Raises:
-        ValueError: there is nothing to compare, or something else than a sequence of measurements.
-
-    Example:
-        >>> slow = Measurement("50 steps", [], seconds=2.0, spread=0.1)
-        >>> fast = Measurement("20 steps", [], seconds=0.5, spread=0.1)
-        >>> compare([slow, fast])["speedup over '50 steps'"].to_dict()
-        {'50 steps': 1.0, '20 steps': 4.0}
-    """
-    import pandas
-
-    measurements = require_measurements(measurements)
-    rows = [
-        {
-            "images": max(1, len(item.images)),
-            "seconds per image": item.seconds_per_image,
-            f"speedup over {measurements[0].label!r}": speedup_over_first(item, measurements),
-            "spread (s per image)": item.spread / max(1, len(item.images)),
-            "steps per second": item.steps_per_second,
-            "peak memory (GB)": item.peak_memory and item.peak_memory / 1e9,
-        }
-        for item in measurements
-    ]
-    labels = pandas.Index([item.label for item in measurements], name="measurement")
-    return pandas.DataFrame(rows, index=labels).dropna(axis="columns", how="all")
-
-
-def require_measurements(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """Return the measurements as a list, or raise a ValueError if there are none."""
-    given = [] if isinstance(measurements, Measurement) else list(measurements)
-    if not given or not all(isinstance(item, Measurement) for item in given):
-        raise ValueError("There is nothing to compare: give a list with at least one Measurement.")
-    return given
-
-
-def speedup_over_first(measurement: Measurement, measurements: Sequence[Measurement]) -> float:
-    """How many times the first measurement's images per second a measurement reaches.
-
-    What was measured in turns counts: a call that is 2x its baseline, which is itself 2x the first,
-    is 4x the first. Otherwise the seconds per image are divided.
-    """
-    first = measurements[0]
-    factor, item, passed = 1.0, measurement, {measurement.label}
-    by_label = {other.label: other for other in measurements if other.label}
-    while item is not first and item.speedup and item.baseline in by_label:
-        factor, item = factor * item.speedup, by_label[item.baseline]
-        if item.label in passed:
-            break
-        passed.add(item.label)
-    return factor * first.seconds_per_image / item.seconds_per_image
+    return {
+        "images": runs[0].images,
+        "seconds": median(seconds),
+        "spread": max(seconds) - min(seconds),
+        "speedups": tuple(_speedup(*turn) for turn in paired),
+        "noise": max((max(factor, 1 / factor) for factor in factors), default=1.0),
+    }
 
 
 def _speedup(before: Run, run: Run, after: Run) -> float:
@@ -263,24 +182,21 @@ def _speedup(before: Run, run: Run, after: Run) -> float:
 
 def _time(call: Callable[[], Any], device: torch.device) -> Run:
     """The seconds of a call on an idle device, and the images that it returned."""
-    _synchronize(device)
+
+    def wait() -> None:
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+
+    wait()
     start = time.perf_counter()
     result = call()
-    _synchronize(device)
+    wait()
     return Run(time.perf_counter() - start, _images_of(result))
-
-
-def _synchronize(device: torch.device) -> None:
-    """Wait until an accelerator has done what it was given."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def _images_of(result: object) -> list[Any]:
     if hasattr(result, "images"):
         return list(result.images)
-    if isinstance(result, tuple) and result and isinstance(result[0], list):
-        return result[0]  # of a pipeline called with return_dict=False
     return list(result) if isinstance(result, list | tuple) else [result]
 
 
@@ -292,4 +208,5 @@ def device_name(device: torch.device) -> str:
         return str(getattr(torch, device.type).get_device_name(device))
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     name = capabilities.get("cpu_name") or platform.processor() or platform.machine()
-    return f"{name} (CPU, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"{name} (CPU, {threads} thread{'s' if threads > 1 else ''})"

