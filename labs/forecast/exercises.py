@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas
 
-from helpers.lessons.exercises import checks
+from helpers.lessons.exercises import checks, require
 from helpers.timing import Measurement
 from labs.forecast.gpus import find_card
 from labs.forecast.published import forecast_row, read_published_seconds
@@ -18,18 +18,16 @@ IMPOSSIBLE = {"gpu": "L4", "seconds": 1.2, "source": "a claim that was passed on
 def cheapest_in_time(answer: str, table: pandas.DataFrame, hours: float) -> str:
     """Is this card of a table of `what_will_it_take` the cheapest done in time, at worst?"""
     name = find_card(answer).name
-    if name not in table.index:
-        return f"Not yet: the table has no {name}, only {', '.join(table.index)}."
+    require(name in table.index, f"the table has no {name}, only {', '.join(table.index)}.")
     row = table.loc[name]
-    if row["fits"] != "surely":
-        return f"Not yet: it does not surely fit on the {name}: {row['fits']}."
+    hint = f"it does not surely fit on the {name}: {row['fits']}."
+    require(row["fits"] == "surely", hint)
     worst = f"at worst the {name} takes {row['hours at worst']:.1f} hours"
-    if row["hours at worst"] > hours:
-        return f"Not yet: {worst}, and the limit is {hours:g}."
+    require(row["hours at worst"] <= hours, f"{worst}, and the limit is {hours:g}.")
     in_time = table[(table["fits"] == "surely") & (table["hours at worst"] <= hours)]
-    if row["at worst"] > in_time["at worst"].min():
-        return f"Not yet: the {name} is done in time, and so is a cheaper card."
-    return f"Right: {worst} and costs {row['at worst']:.1f}; no other in time costs less."
+    cheapest = row["at worst"] <= in_time["at worst"].min()
+    require(cheapest, f"the {name} is done in time, and so is a cheaper card.")
+    return f"{worst} and costs {row['at worst']:.1f}; no other in time costs less."
 
 
 def claimed_times() -> pandas.DataFrame:
@@ -50,14 +48,14 @@ def impossible_figure(answer: str, figures: pandas.DataFrame) -> str:
     row = figures.loc[answer]
     share = row["seconds"] / forecast_row(row.to_dict(), read_constants()["all"])[0]
     claim = f"{answer}, {row['seconds']:.3g} s, is {share:.2g} times the least that is forecast"
-    return f"Right: {claim}." if share < 0.5 else f"Not yet: {claim}, which is possible."
+    require(share < 0.5, f"{claim}, which is possible.")
+    return f"{claim}."
 
 
 @checks(float, "a number of seconds, such as 1.5")
 def predicted_seconds(answer: float, measurement: Measurement) -> str:
     """Are the seconds of the whole call within a quarter of what was measured?"""
     error = answer / measurement.seconds - 1
-    verdict = "Right" if abs(error) <= 0.25 else "Not yet"
-    direction = "more" if error > 0 else "less"
-    measured = f"the {measurement.seconds:.2f} s that were measured"
-    return f"{verdict}: {answer:.2f} s is {abs(error):.0%} {direction} than {measured}."
+    found = f"{answer:.2f} s is {abs(error):.0%} {'more' if error > 0 else 'less'}"
+    found += f" than the {measurement.seconds:.2f} s that were measured."
+    return require(abs(error) <= 0.25, found)

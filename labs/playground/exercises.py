@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.lessons.exercises import checks
+from helpers.lessons.exercises import checks, require
 from labs.images import Settings
 
 
@@ -11,6 +11,5 @@ def settings_are(answer: Settings, **expected: object) -> str:
     """Check an image's settings against the expected values of some of them."""
     found = {name: getattr(answer, name) for name in expected}
     said = ", ".join(f"{name} is {value}" for name, value in found.items())
-    if found == expected:
-        return f"Right: {said}."
-    return f"Not yet: {said}, and not {', '.join(map(str, expected.values()))}."
+    require(found == expected, f"{said}, and not {', '.join(map(str, expected.values()))}.")
+    return f"{said}."
