@@ -13,7 +13,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import tomllib
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 # Built for Colab's page and its GPU: other versions of these break it (colabtools issue 4595).
 PROVIDED = {"ipython", "ipywidgets", "jupyter-client", "jupyterlab", "torch"}
-PYTORCH = {"torch", "torchaudio", "torchvision", "triton"}
+PYTORCH = ("torch", "torchaudio", "torchvision", "triton")
 COLAB = "https://colab.research.google.com"
 BADGE = re.escape(f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]") + r"\([^)\s]+\)"
 CLONED = ("<address of this repository>", "<its folder>")  # in the README without an address
@@ -48,13 +47,11 @@ def prepare(model: str) -> None:
     os.environ["TUTORIAL_MODEL"] = model  # the notebook's next cell reads it
     if str(ROOT) in sys.path:
         return
+    found = importlib.metadata.distributions()
+    wanted = requirements({canonicalize_name(package.name): package.version for package in found})
     before = imported_versions()
-    with tempfile.TemporaryDirectory() as folder:
-        limits = Path(folder) / "constraints.txt"
-        limits.write_text("\n".join(constraints(installed_versions())), encoding="utf-8")
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(limits)]
-        wanted = map(str, requirements())
-        run = subprocess.run([*install, *wanted], capture_output=True, text=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *wanted]
+    run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:
         raise RuntimeError(f"pip found no versions that work with Colab's PyTorch: {run.stderr}")
     after = imported_versions()
@@ -66,14 +63,8 @@ def prepare(model: str) -> None:
     sys.path.insert(0, str(ROOT))
 
 
-def requirements() -> list[Requirement]:
-    """Return what the notebooks need and Colab does not provide."""
-    needed = map(Requirement, read_project()["dependencies"])
-    return [line for line in needed if canonicalize_name(line.name) not in PROVIDED]
-
-
-def constraints(installed: dict[str, str]) -> list[str]:
-    """Return constraints for pip: PyTorch stays, and what is missing gets the tested version.
+def requirements(installed: dict[str, str]) -> list[str]:
+    """Return what to ask pip for: PyTorch as it is, and the tested version of what is missing.
 
     A package whose version suits is not mentioned, so that pip keeps it. Where Colab has
     huggingface_hub 1, which its gradio needs, it stays below 2.
@@ -84,21 +75,15 @@ def constraints(installed: dict[str, str]) -> list[str]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = map(Requirement, (line for line in lines if not line.startswith("#")))
     tested = {canonicalize_name(pin.name): str(pin) for pin in pins}
-    limits = [f"{name}=={installed[name]}" for name in sorted(PYTORCH & installed.keys())]
-    for requirement in requirements():
+    wanted = [f"{name}=={installed[name]}" for name in PYTORCH if name in installed]
+    for requirement in map(Requirement, read_project()["dependencies"]):
         name = canonicalize_name(requirement.name)
         version = installed.get(name)
         if name == "huggingface-hub" and version and version.startswith("1."):
-            limits.append("huggingface_hub<2")
-        elif version is None or not requirement.specifier.contains(version, prereleases=True):
-            limits.append(tested[name])
-    return limits
-
-
-def installed_versions() -> dict[str, str]:
-    """Return the version of each installed package, by its normalized name."""
-    found = importlib.metadata.distributions()
-    return {canonicalize_name(package.name): package.version for package in found}
+            wanted.append(f"{requirement},<2")
+        elif name not in PROVIDED and (version is None or version not in requirement.specifier):
+            wanted.append(tested[name])
+    return wanted
 
 
 def imported_versions() -> dict[str, str]:
@@ -145,11 +130,9 @@ def write_badges() -> str:
     for path in notebooks:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         title = notebook["cells"][0]
-        title["source"] = re.sub(
-            rf"\A(# .+\n)(\n{BADGE}\n)?",
-            rf"\1\n{badge(address, path)}\n" if address else r"\1",
-            "".join(title["source"]),
-        ).splitlines(keepends=True)
+        link = rf"\1\n{badge(address, path)}\n" if address else r"\1"
+        text = re.sub(rf"\A(# .+\n)(\n{BADGE}\n)?", link, "".join(title["source"]))
+        title["source"] = text.splitlines(keepends=True)
         for cell in notebook["cells"]:
             if "colab" in cell["metadata"].get("tags", []):
                 cell["source"] = first_cell(address).splitlines(keepends=True)
@@ -169,30 +152,22 @@ def write_badges() -> str:
 def link_readme(text: str, address: str) -> str:
     """Return the README with the address to clone, and links to Colab and to the site."""
     owner, _, name = address.removeprefix("https://github.com/").partition("/")
-    site = f"https://{owner}.github.io/{name}/"
+    site, shields = f"https://{owner}.github.io/{name}/", "https://img.shields.io/badge"
     badges = [
         badge(address, ROOT / "notebooks/00_start_here.ipynb"),
-        f"[![Read as a site](https://img.shields.io/badge/read-as_a_site-blue)]({site})",
-        f"[![Generate in the browser](https://img.shields.io/badge/generate-in_the_browser-blue)]"
-        f"({site}draw/)",
+        f"[![Read as a site]({shields}/read-as_a_site-blue)]({site})",
+        f"[![Generate in the browser]({shields}/generate-in_the_browser-blue)]({site}draw/)",
     ]
     shown = " ".join(badges) + "\n" if address else ""
     text = re.sub(r"(?<=<!-- badges -->\n)(\[.*\n)?", lambda _: shown, text)
     clone, folder = (address, name) if address else CLONED
-    text = re.sub(r"(git clone --depth 1 ).+(\s+cd ).+", rf"\1{clone}\2{folder}", text)
-    return re.sub(
-        rf"(\]\((notebooks/[\w/]+\.ipynb)\))( {BADGE})?",
-        lambda link: f"{link[1]} {badge(address, ROOT / link[2])}" if address else link[1],
-        text,
-    )
+    return re.sub(r"(git clone --depth 1 ).+(\s+cd ).+", rf"\1{clone}\2{folder}", text)
 
 
 def badge(address: str, path: Path) -> str:
-    """Return the link that opens a notebook of the repository, on its current branch, in Colab."""
-    command = ["git", "-C", str(ROOT), "branch", "--show-current"]
-    branch = subprocess.run(command, capture_output=True, text=True).stdout.strip() or "main"
+    """Return the link that opens a notebook of the repository's main branch in Colab."""
     name = address.removeprefix("https://github.com/")
-    target = f"{COLAB}/github/{name}/blob/{branch}/{path.relative_to(ROOT).as_posix()}"
+    target = f"{COLAB}/github/{name}/blob/main/{path.relative_to(ROOT).as_posix()}"
     return f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({target})"
 
 
