@@ -6,28 +6,11 @@ import pandas
 
 from helpers.lessons.exercises import checks, require
 from helpers.timing import Measurement
-from labs.forecast.gpus import find_card
 from labs.forecast.published import forecast_row, read_published_seconds
 from labs.forecast.rates import read_constants
 
 # Claimed for 50 steps in half precision at 512 x 512 pixels; an L4 takes three times as long.
 IMPOSSIBLE = {"gpu": "L4", "seconds": 1.2, "source": "a claim that was passed on"}
-
-
-@checks(str, "a card's name")
-def cheapest_in_time(answer: str, table: pandas.DataFrame, hours: float) -> str:
-    """Is this card of a table of `what_will_it_take` the cheapest done in time, at worst?"""
-    name = find_card(answer).name
-    require(name in table.index, f"the table has no {name}, only {', '.join(table.index)}.")
-    row = table.loc[name]
-    hint = f"it does not surely fit on the {name}: {row['fits']}."
-    require(row["fits"] == "surely", hint)
-    worst = f"at worst the {name} takes {row['hours at worst']:.1f} hours"
-    require(row["hours at worst"] <= hours, f"{worst}, and the limit is {hours:g}.")
-    in_time = table[(table["fits"] == "surely") & (table["hours at worst"] <= hours)]
-    cheapest = row["at worst"] <= in_time["at worst"].min()
-    require(cheapest, f"the {name} is done in time, and so is a cheaper card.")
-    return f"{worst} and costs {row['at worst']:.1f}; no other in time costs less."
 
 
 def claimed_times() -> pandas.DataFrame:

@@ -3,23 +3,7 @@
 import pytest
 
 from helpers import Measurement
-from labs.forecast import exercises, what_will_it_take
-
-
-def test_the_cheapest_card_in_time():
-    prices = {"T4": 1, "RTX 4090": 2, "H100": 9}
-    table = what_will_it_take("sd15-shape", 10_000, prices, batch_size=4)
-    table.loc["P100-PCIE-16GB"] = ["too little memory"] + [None] * (table.shape[1] - 1)
-    replies = {
-        "T4": "Not yet: at worst the T4 takes",
-        "H100": "Not yet: the H100 80GB HBM3 is done in time, and so is a cheaper card.",
-        "RTX 3090": "Not yet: the table has no RTX 3090, only ",
-        "P100": "Not yet: it does not surely fit on the P100-PCIE-16GB: too little memory.",
-        "T5": "Not yet: ",
-        "rtx 4090": "Right: at worst the RTX 4090 takes ",
-    }
-    for answer, reply in replies.items():
-        assert exercises.cheapest_in_time(answer, table, hours=8).startswith(reply)
+from labs.forecast import exercises
 
 
 def test_one_of_the_claimed_times_is_impossible():
