@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
-from collections.abc import Iterator
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from helpers import MODELS, use_scheduler
 from helpers.loading import compatible_schedulers
+from helpers.models import MODELS_FOLDER
 from labs.images.generate import default_size
-from labs.images.origin import fingerprint, identify, lora_strengths, unrecorded
 from labs.images.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
+
+SAMPLES = 8  # numbers that are read of each tensor: enough to tell trainings apart, and quick
+# What may keep a pipeline from making an image again, and what to do about it.
+ADVICE = {
+    "model": "If you trust that model, load it with load_pipeline and start a playground with it",
+    "revision": "Load that commit of the model",
+    "pipeline": "Build that kind of pipeline",
+    "loras": "Load those LoRA weights, or none, at that strength",
+    "dtype": "Load the model with that dtype",
+    "weights": "Load the weights that the image was made with",
+}
 
 
 def describe_settings(
     pipeline: DiffusionPipeline, prompt: str = "", negative_prompt: str = "", **choices: Any
 ) -> Settings:
     """Complete what a reader chooses to settings, with the model, its weights and its size.
+
+    Other changes of a pipeline, such as FreeU, hooks or a scheduler's options, are not recorded.
 
     Args:
         choices: other fields of `Settings`, such as the seed; what is left out or None has the
@@ -33,6 +50,7 @@ def describe_settings(
     scheduler = chosen.pop("scheduler", type(pipeline.scheduler).__name__)
     use_scheduler(copy.copy(pipeline), scheduler)
     model, revision = identify(pipeline)
+    loras = lora_strengths(pipeline)
     return Settings(
         prompt,
         negative_prompt,
@@ -41,9 +59,8 @@ def describe_settings(
         revision=revision,
         pipeline=type(pipeline).__name__,
         dtype=str(pipeline.dtype).removeprefix("torch."),
-        weights=fingerprint(pipeline),
-        loras=lora_strengths(pipeline),
-        unrecorded=unrecorded(pipeline),
+        weights=fingerprint(pipeline, loras),
+        loras=loras,
         **{"height": default_size(pipeline), "width": default_size(pipeline), **chosen},
     )
 
@@ -60,40 +77,17 @@ def differences(settings: Settings, pipeline: DiffusionPipeline) -> str:
             f"{settings.scheduler!r} does not fit this model: choose one of {', '.join(fitting)}.",
         )
     here = describe_settings(pipeline, scheduler=settings.scheduler)
-    return next(_differences(settings, here), "")
-
-
-def _differences(settings: Settings, here: Settings) -> Iterator[str]:
-    if settings.model != here.model:
-        yield (
-            f"It was made with {settings.model!r}, not {here.model!r}: if you trust that model, "
-            "load it with load_pipeline and start a playground with it."
-        )
-    if settings.revision != here.revision:
-        commits = f"{settings.revision}, not {here.revision}"
-        yield f"It was made with another commit of {here.model!r}: {commits}."
-    if settings.pipeline not in ("", here.pipeline):
-        yield f"It was made by a {settings.pipeline}, and this is a {here.pipeline}."
-    if settings.unrecorded:
-        yield f"It was made with {settings.unrecorded}, which the file does not hold."
-    if here.unrecorded:
-        yield f"It was made without {here.unrecorded}, which this pipeline has."
-    if settings.loras != here.loras:
-        yield f"It was made with {_loras(settings)}, and this pipeline has {_loras(here)}."
-    if settings.dtype != here.dtype:
-        yield (
-            f"It was made in {settings.dtype}, this pipeline runs in {here.dtype}: load it with "
-            f"dtype={settings.dtype!r} for the same image."
-        )
-    if None not in (settings.weights, here.weights) and settings.weights != here.weights:
-        yield "It was made with other weights of this model: load those for the same image."
+    for name, advice in ADVICE.items():
+        made, now = getattr(settings, name), getattr(here, name)
+        if made != now and made not in (None, "") and now not in (None, ""):
+            return f"It was made with {name} {made!r}, not {now!r}. {advice}."
+    return ""
 
 
 def to_code(settings: Settings, pipeline: DiffusionPipeline) -> str:
     """Write the lines of plain Diffusers that make an image again, and leave it in `image`.
 
-    A model on this machine is named by its folder, relative to the working directory. A comment
-    says what the code lacks.
+    A model on this machine is named by its folder, relative to the working directory.
 
     Args:
         settings: what `describe_settings` returned for this pipeline.
@@ -107,11 +101,7 @@ def to_code(settings: Settings, pipeline: DiffusionPipeline) -> str:
     if not settings.revision and os.path.exists(pipeline.name_or_path):
         source = repr(os.path.relpath(pipeline.name_or_path).replace(os.sep, "/"))
     revision = f"\n    revision={settings.revision!r}," if settings.revision else ""
-    lacking = ""
-    if settings.unrecorded:
-        lacking = f"# This code lacks {settings.unrecorded}, which the pipeline had.\n"
-    if settings.loras:
-        lacking += f"# Load {_loras(settings)} here: load_lora_weights, then set_adapters.\n"
+    loras = f"# Load LoRA weights here: {settings.loras}.\n" if settings.loras else ""
     size = f"height={settings.height}, width={settings.width}"
     return f"""\
 import torch
@@ -123,7 +113,7 @@ pipeline = {settings.pipeline}.from_pretrained(
     use_safetensors=True,
 ).to({str(pipeline.device)!r})
 pipeline.scheduler = {settings.scheduler}.from_config(pipeline.scheduler.config)
-{lacking}image = pipeline(
+{loras}image = pipeline(
     prompt={settings.prompt!r},
     negative_prompt={settings.negative_prompt!r},
     num_inference_steps={settings.num_inference_steps},
@@ -134,6 +124,71 @@ pipeline.scheduler = {settings.scheduler}.from_config(pipeline.scheduler.config)
 """
 
 
-def _loras(settings: Settings) -> str:
-    named = [f"{name} at strength {strength:g}" for name, strength in settings.loras.items()]
-    return f"LoRA weights ({', '.join(named)})" if named else "no LoRA weights"
+def identify(pipeline: DiffusionPipeline) -> tuple[str, str | None]:
+    """Return which model a pipeline was loaded from, and its commit on the Hub if it has one.
+
+    Returns:
+        A name of `MODELS`, an id on the Hub ("owner/name"), or a folder's name without its path;
+        the class's name if it was not loaded from anywhere.
+
+    Source: huggingface_hub, the layout of its cache: models--owner--name/snapshots/commit.
+    """
+    source = str(pipeline.name_or_path or type(pipeline).__name__)
+    folder = Path(source)
+    for model in MODELS.values():
+        if folder == MODELS_FOLDER / model.id:
+            return model.name, None
+    cached = folder.parent.parent.name.split("--")
+    if folder.parent.name == "snapshots" and cached[0] == "models" and len(cached) == 3:
+        return f"{cached[1]}/{cached[2]}", folder.name
+    if not folder.exists():
+        return source, None
+    return re.sub(r"[^\w.-]|^[.-]", "_", folder.resolve().name, flags=re.ASCII), None
+
+
+def fingerprint(pipeline: DiffusionPipeline, loras: dict[str, float]) -> str | None:
+    """Return twelve hexadecimal digits that differ when the weights of two pipelines do.
+
+    A few numbers of every tensor are read, in float16, so that the same weights in float16 and in
+    float32 have one fingerprint. Of LoRA weights, those of these names count.
+
+    Returns:
+        None for a pipeline without weights, or with weights that are kept elsewhere, as
+        `enable_sequential_cpu_offload` does.
+    """
+    tensors = [
+        (f"{part} {name.replace('.base_layer', '')}", tensor.detach().flatten())
+        for part, network in sorted(_networks(pipeline).items())
+        for name, tensor in network.named_parameters()
+        if ".lora_" not in name or any(f".{lora}." in name for lora in loras)
+    ]
+    if not tensors or any(tensor.is_meta for _, tensor in tensors):
+        return None
+    digest = hashlib.sha256()
+    for name, tensor in tensors:
+        values = tensor[:: max(1, len(tensor) // SAMPLES)][:SAMPLES]
+        digest.update(name.encode() + values.to("cpu", torch.float16).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def lora_strengths(pipeline: DiffusionPipeline) -> dict[str, float]:
+    """Return the strength of each active LoRA, by the name of its adapter."""
+    strengths: dict[str, float] = {}
+    for network in _networks(pipeline).values():
+        layers: list[Any] = [layer for layer in network.modules() if hasattr(layer, "lora_A")]
+        for layer in layers:
+            for name in () if layer.disable_adapters else layer.active_adapters:
+                if name in layer.scaling and name not in strengths:
+                    scale, rank = layer.lora_alpha[name], layer.r[name]
+                    scale /= rank**0.5 if layer.use_rslora.get(name) else rank
+                    strengths[name] = round(layer.scaling[name] / scale, 4) if scale else 1.0
+    return strengths
+
+
+def _networks(pipeline: Any) -> dict[str, Any]:
+    """The parts that take part in generating; the safety checker only judges."""
+    return {
+        name: getattr(part, "_orig_mod", part)  # what torch.compile wraps
+        for name, part in getattr(pipeline, "components", {}).items()
+        if isinstance(part, torch.nn.Module) and name != "safety_checker"
+    }

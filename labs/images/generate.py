@@ -68,8 +68,7 @@ def generate(
     if on_step:
         _after_each_step(own.scheduler, on_step)
     try:
-        known = arguments if "prompt" in arguments else {*inputs}  # it takes **kwargs alone
-        return own(**{key: val for key, val in inputs.items() if key in known}).images
+        return own(**{key: val for key, val in inputs.items() if key in arguments}).images
     finally:
         own.maybe_free_model_hooks()
 
@@ -99,11 +98,8 @@ def call_arguments(pipeline: DiffusionPipeline) -> set[str]:
 
 
 def ignores_negative_prompt(pipeline: DiffusionPipeline) -> bool:
-    """Whether a negative prompt has no effect, as in LCM's pipeline or Flux's."""
-    arguments = call_arguments(pipeline)
-    if "prompt" not in arguments:  # it takes **kwargs alone
-        return False
-    return "negative_prompt" not in arguments or "true_cfg_scale" in arguments
+    """Whether a pipeline takes no negative prompt, as that of latent consistency models."""
+    return "negative_prompt" not in call_arguments(pipeline)
 
 
 def default_size(pipeline: DiffusionPipeline) -> int | None:
@@ -120,14 +116,10 @@ def notices(pipeline: DiffusionPipeline, settings: Settings) -> dict[str, str]:
 
     Returns:
         A sentence or more by the name of the setting, only where there is something to say.
-
-    Raises:
-        ValueError: the scheduler does not fit the pipeline.
     """
     found = {
         "prompt": _notice_text(settings.prompt, pipeline),
         "negative_prompt": _notice_text(settings.negative_prompt, pipeline),
-        "scheduler": _notice_steps(settings, pipeline),
     }
     if settings.negative_prompt and ignores_negative_prompt(pipeline):
         found["negative_prompt"] = f"{type(pipeline).__name__} ignores the negative prompt."
@@ -154,45 +146,7 @@ def _notice_text(text: str, pipeline: Any) -> str:
         sentences.append(f"Too long, so this is not read: {cut}.")
     if unknown := unknown_words(text, pipeline):
         sentences.append(f"Not in the vocabulary, so read in pieces: {', '.join(unknown)}.")
-    for name in _partly_read(text, pipeline):
-        sentences.append(
-            f"Only the first vector of {name} is read: load it with a name in small letters, and "
-            "write it the same way."
-        )
     return " ".join(sentences)
-
-
-def _partly_read(text: str, pipeline: Any) -> list[str]:
-    """Return the names of textual inversion in a text of which only the first vector is read.
-
-    The tokenizer finds a name in any case; Diffusers adds the other vectors only to a name in small
-    letters that is written the same way.
-    """
-    tokenizer = getattr(pipeline, "tokenizer", None)
-    if tokenizer is None or not hasattr(pipeline, "maybe_convert_prompt"):
-        return []
-    expanded = pipeline.maybe_convert_prompt(text, tokenizer)
-    ids, names = set(tokenizer(expanded, verbose=False).input_ids), tokenizer.added_tokens_encoder
-    return [
-        name
-        for name, token in names.items()
-        if token in ids and f"{name}_1" in names and names[f"{name}_1"] not in ids
-    ]
-
-
-def _notice_steps(settings: Settings, pipeline: DiffusionPipeline) -> str:
-    """Say so if the scheduler would ask for a timestep that the model was not trained with."""
-    scheduler = use_scheduler(copy.copy(pipeline), settings.scheduler).scheduler
-    timesteps = scheduler.config.get("num_train_timesteps", 1000)
-    if "shift" in scheduler.config:  # flow matching, where time is continuous
-        return ""
-    try:
-        scheduler.set_timesteps(settings.num_inference_steps)
-        fits = float(scheduler.timesteps.max()) < timesteps
-    except (ArithmeticError, LookupError, TypeError, ValueError):
-        return ""  # it needs other arguments, or generating will say what is wrong
-    advice = f"The model was trained with {timesteps} timesteps, too few for"
-    return "" if fits else f"{advice} {settings.num_inference_steps} steps: use fewer."
 
 
 def _after_each_step(scheduler: Any, on_step: OnStep) -> None:

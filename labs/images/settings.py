@@ -57,7 +57,7 @@ PIXELS = "a multiple of 8 from 8 to 8192, or None for the model's default"
 
 
 class Settings(BaseModel):
-    """What makes an image again: what was asked for, and the pipeline that generated it.
+    """What was asked for, and which model generated the image.
 
     The values are checked, because they may come from a file of unknown origin.
 
@@ -101,7 +101,6 @@ class Settings(BaseModel):
     loras: dict[str, Float] = Field(
         {}, max_length=50, description="a number for each name of LoRA weights"
     )
-    unrecorded: Text = ""  # what else changed the image, such as "FreeU"; empty if nothing did
 
     def __init__(
         self, /, prompt: str | None = None, negative_prompt: str = "", **settings: Any

@@ -6,7 +6,7 @@ import copy
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from math import ceil
 from numbers import Number
 from typing import TYPE_CHECKING, Any
@@ -103,11 +103,10 @@ def _prepare(
     pipeline: DiffusionPipeline, inputs: Inputs, values: dict[str | Change, Any]
 ) -> Inputs:
     """Return the inputs with these values, checked: a bad one would stop the grid half-way."""
-    inputs = inputs | {name: val for name, val in values.items() if not callable(name)}
-    changes = [(change, value) for change, value in values.items() if callable(change)]
-    chosen, reversed_order = _change(inputs, changes), _change(inputs, changes[::-1])
-    if chosen.get("prompt") != reversed_order.get("prompt"):
-        raise ValueError("Both axes change the same words of the prompt: let them differ.")
+    chosen = inputs | {name: val for name, val in values.items() if not callable(name)}
+    for change, value in values.items():
+        if callable(change):
+            chosen = change(chosen, value)
     names = {*inspect.signature(pipeline.__call__).parameters, "seed", "scheduler"} - {"generator"}
     if unknown := sorted(chosen.keys() - names):
         raise ValueError(
@@ -117,17 +116,10 @@ def _prepare(
     Settings("", **{name: chosen[name] for name in CHECKED if chosen.get(name) is not None})
     if "scheduler" in chosen:
         use_scheduler(copy.copy(pipeline), chosen["scheduler"])
-    sides = [chosen.get("height"), chosen.get("width")]
-    if None in sides and any(sides):  # given alone, a side has no effect
-        side = default_size(pipeline)
-        chosen = {**chosen, "height": sides[0] or side, "width": sides[1] or side}
+    for side, other in (("height", "width"), ("width", "height")):
+        if chosen.get(side) and not chosen.get(other):  # given alone, a side has no effect
+            chosen = {**chosen, other: default_size(pipeline)}
     return chosen
-
-
-def _change(inputs: Inputs, changes: Sequence[tuple[Change, Any]]) -> Inputs:
-    for change, value in changes:
-        inputs = change(inputs, value)
-    return inputs
 
 
 def _generate(pipeline: DiffusionPipeline, scheduler: Any, chosen: Inputs) -> Image.Image:

@@ -92,6 +92,7 @@ def test_an_error_that_names_no_setting_is_shown_too(play):
     control = play.controls["scheduler"]
     control.options = (*control.options, "NoSuchScheduler")
     control.value = "NoSuchScheduler"
+    play.generate()
     assert "'NoSuchScheduler' is not a scheduler that fits" in text_of(play, "message")
 
 
@@ -318,7 +319,7 @@ def png_of(settings):
     ("changes", "message"),
     [
         ({"model": "evil/model"}, "if you trust that model, load it with load_pipeline"),
-        ({"unrecorded": "FreeU"}, "It was made with FreeU, which the file does not hold"),
+        ({"weights": "0" * 12}, "Load the weights that the image was made with"),
     ],
 )
 def test_an_image_of_another_pipeline_is_not_generated(play, monkeypatch, changes, message):
