@@ -2,8 +2,8 @@
 
 from labs.forecast.machine import measure_machine
 from labs.forecast.memory import Forecast, forecast_memory, what_fits
-from labs.forecast.normal import is_this_normal
 from labs.forecast.price import what_will_it_take
+from labs.forecast.published import is_this_normal
 from labs.forecast.seconds import forecast_seconds
 
 __all__ = [

@@ -1,20 +1,17 @@
 """Fit the constants of the forecast to published times, and report its errors.
 
 Run `python -m labs.forecast.fit` after the data or the roofline have changed; it takes a few
-minutes. It writes data/constants.json and the tables in README.md.
+minutes. It writes data/constants.json, and prints the table of errors for README.md.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas
-from tqdm.auto import tqdm
 
 from labs.forecast.gpus import DATA
 from labs.forecast.published import (
@@ -25,8 +22,6 @@ from labs.forecast.published import (
 )
 from labs.forecast.rates import Constants, read_constants
 
-README = DATA.parent / "README.md"
-BEGIN, END = "<!-- written by labs.forecast.fit -->\n", "<!-- end -->"
 START = Constants(0.3, 0.3, 0.5, 2.0, 15.0)
 LEAST = Constants(0.1, 0.05, 0.1, 0.5, 5.0)
 MOST = Constants(0.9, 0.9, 1.0, 5.0, 50.0)
@@ -94,32 +89,16 @@ def report(seconds: pandas.DataFrame, memory: pandas.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def replace_report(text: str, tables: str) -> str:
-    """Return the README's text with other tables between its marks."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}{tables}{END}{after}"
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file beside and rename it, so that it is never half written."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
 def main() -> None:
-    """Fit to all times, and without each family of cards; write the constants and the errors."""
+    """Fit to all times, and without each family of cards; write the constants."""
     rows = read_published_seconds()
     fitted = {"all": fit(rows_to_fit(rows))}
-    for family in tqdm(sorted({row["family"] for row in rows_to_fit(rows)}), "families"):
+    for family in sorted({row["family"] for row in rows_to_fit(rows)}):
         fitted[f"without {family}"] = fit(rows_to_fit(rows[rows.family != family]))
     lines = [f' "{name}": {json.dumps(values._asdict())}' for name, values in fitted.items()]
-    write(DATA / "constants.json", "{\n" + ",\n".join(lines) + "\n}\n")
+    (DATA / "constants.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     read_constants.cache_clear()
-    tables = report(forecast_published_seconds(), forecast_published_memory())
-    write(README, replace_report(README.read_text(encoding="utf-8"), tables))
-    print(*lines, tables, sep="\n")
+    print(report(forecast_published_seconds(), forecast_published_memory()))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
-"""Published times and peaks of memory, and the forecasts of them."""
+"""Published times and peaks of memory, the forecasts of them, and a measurement beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import inf
+from math import inf, log
 from typing import Any
 
 import pandas
 
+from helpers.hub import nearest
+from helpers.models import MODELS
+from helpers.timing import Measurement
 from labs.forecast.dry_run import Range
-from labs.forecast.gpus import CARDS, read_data
+from labs.forecast.gpus import CARDS, find_card, read_data
 from labs.forecast.memory import forecast_memory
 from labs.forecast.rates import Constants, read_constants
 from labs.forecast.seconds import forecast_seconds
@@ -117,3 +120,67 @@ def _with_errors(
     rows[["least", "forecast", "most"]] = forecasts
     inside = published.between(rows.least, rows.most)
     return rows.assign(error=rows.forecast / published - 1, inside=inside)
+
+
+def is_this_normal(
+    measurement: Measurement,
+    model: str = "stable-diffusion-v1-5",
+    *,
+    dtype: str = "float16",
+    compiled: bool = False,
+) -> str:
+    """Say where a measurement stands among published times of the same card and settings.
+
+    What is compared is image-steps per second: images times steps, over the seconds of the call.
+
+    Args:
+        measurement: of a call on a GPU, by `measure(..., num_inference_steps=...)`.
+        model: the name in `MODELS` of the model that was called.
+        dtype: the dtype of the pipeline.
+        compiled: whether the UNet was compiled.
+
+    Raises:
+        ValueError: the measurement has no number of steps, or the card or the model is not known.
+    """
+    steps, images = measurement.num_inference_steps, measurement.images
+    if not steps:
+        raise ValueError(
+            f"{measurement.label or 'The measurement'} has no number of steps: use "
+            "measure(..., num_inference_steps=20)."
+        )
+    if model not in MODELS:
+        raise ValueError(f"{model!r} is no name of MODELS. {nearest(model, MODELS)}")
+    card, shape = find_card(measurement.device), MODELS[model].shape or model
+    side = 1024 if shape == "sdxl-shape" else 512
+    width, height = images[0].size if images else (side, side)
+    batch = max(1, len(images))
+    forecast = forecast_seconds(
+        shape, card, batch_size=batch, num_inference_steps=steps, height=height, width=width,
+        dtype=dtype, compiled=compiled,
+    )  # fmt: skip
+    slowest, _, fastest = (batch * steps / seconds for seconds in reversed(forecast.seconds))
+
+    rows = read_published_seconds()
+    same = (rows.gpu == card.name) & (rows.model_shape == shape) & (rows.height == height)
+    same &= rows.guidance & (rows.compiled == compiled)
+    same &= rows.dtype == dtype.replace("bfloat16", "float16")  # they are equally fast
+    same &= (rows.batch_size < 4) == (batch < 4)
+    speed = batch * steps / measurement.seconds
+    text = f"{speed:.1f} image-steps per second on {card.name}: "
+    text += f"{_compare(speed, rows[same], batch)} The forecast is {slowest:.1f} to {fastest:.1f}."
+    return text + " A batch of less than 4 depends on the processor, too." * (batch < 4)
+
+
+def _compare(speed: float, rows: pandas.DataFrame, batch_size: int) -> str:
+    """Say how many of the published speeds are lower or higher, at the nearest batch size."""
+    if rows.empty:
+        return "nobody has published a time for these settings."
+    published_batch = min(rows.batch_size, key=lambda size: abs(log(size / batch_size)))
+    rows = rows[rows.batch_size == published_batch]
+    speeds = rows.batch_size * rows.steps.where(rows.timed == "call", 1) / rows.seconds
+    lower, count = (speeds < speed).sum(), len(speeds)
+    order = f"faster than {lower}" if 2 * lower >= count else f"slower than {count - lower}"
+    return (
+        f"{order} of {count} published times for a batch of {published_batch}, which are "
+        f"{min(speeds):.1f} to {max(speeds):.1f}."
+    )

@@ -55,24 +55,17 @@ def test_a_card_that_is_too_small_or_lacks_the_dtype_is_marked():
         plot_prices(nothing)
 
 
-@pytest.mark.parametrize(
-    ("setting", "size", "batch"), [("vae_slicing", 512, 16), ("vae_tiling", 1024, 4)]
-)
-def test_settings_of_memory_alone_make_a_batch_fit(setting, size, batch):
-    how = {"gpus": ["T4"], "height": size, "width": size, "batch_size": batch}
-    whole, saved = (take(**how, **{setting: on})["fits"]["T4"] for on in (False, True))
-    assert (whole, saved) == ("perhaps", "surely")
+def test_vae_slicing_makes_a_batch_fit():
+    fits = [take(gpus=["T4"], batch_size=16, vae_slicing=on)["fits"]["T4"] for on in (False, True)]
+    assert fits == ["perhaps", "surely"]
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"images": "1000"}, "images is '1000': use a whole number"),
-        ({"batch_size": [4]}, r"batch_size is \[4\]: use a whole number"),
-        ({"height": 100}, "height is 100: use a multiple of 8"),
         ({"price_per_hour": {"T4": -1}}, "price_per_hour has -1 for T4: use a number"),
         ({"price_per_hour": {"T4": "0.5"}}, "price_per_hour has '0.5' for T4: use a number"),
-        ({"price_per_hour": {"T5": 1}}, "no 'T5' in the table of GPUs"),
         ({"gpus": ["T5"]}, "no 'T5' in the table of GPUs"),
         ({"gpus": "T4"}, r"gpus is 'T4': use a list, such as \['T4'\]"),
     ],
@@ -83,14 +76,11 @@ def test_wrong_input_gets_one_sentence(settings, message):
         take(**{"batch_size": 1, **settings})
 
 
-def test_every_card_is_a_labelled_point():
+def test_every_card_is_a_labelled_point_and_has_a_price():
     table = take(batch_size=4)
     (axes,) = plot_prices(table).axes
     assert {text.get_text() for text in axes.texts} == set(table.index)
     assert all(f"{name} " in describe_prices(table) for name in table.index)
-
-
-def test_a_plot_needs_prices():
     with pytest.raises(ValueError, match=r"no prices to plot: use what_will_it_take\("):
         plot_prices(take(price_per_hour=None, gpus=["T4"], batch_size=1))
 

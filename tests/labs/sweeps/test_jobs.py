@@ -1,6 +1,7 @@
 """What a sweep's jobs may be, what they are completed to, and which are refused."""
 
 import json
+import re
 
 import numpy as np
 import pandas
@@ -19,7 +20,6 @@ ROWS = [
     {"prompt": "NA", "negative_prompt": "smiling", "scheduler": "DDIMScheduler"},
     {"prompt": "12", "seed": 0, "height": 64},
 ]
-LARGE = 1152921504606846977  # a seed that no float holds
 
 
 def read(tmp_path, text):
@@ -70,8 +70,8 @@ def test_what_holds_no_job_is_refused(jobs):
         ("jobs.json", b"[{", "jobs.json cannot be read: Expecting property name"),
         ("jobs.csv", "prompt\na".encode("utf-16"), "jobs.csv is not UTF-8: save it as UTF-8"),
         ("jobs.csv", b"", "needs a first line with the names"),
-        ("jobs.csv", b"prompt,prompt\na,b", "needs a first line with the names"),
         ("jobs.csv", b'prompt\n"a\n', "line 2: unexpected end of data"),
+        ("jobs.csv", b"prompt,seed\na knight, red,5", "line 2: there are .* Put a prompt with a"),
         ("jobs.txt", b"a knight", "neither .csv nor .json"),
     ],
 )
@@ -79,12 +79,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, error):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=error):
         read_jobs(tmp_path / name)
-
-
-@pytest.mark.parametrize("text", ["prompt,seed\na knight, red,5\n", "prompt\na knight, red\n"])
-def test_a_comma_that_is_not_quoted_is_an_error_that_names_its_line(tmp_path, text):
-    with pytest.raises(ValueError, match="line 2: there are .* Put a prompt with a comma in"):
-        read(tmp_path, text)
 
 
 def test_what_spreadsheets_add_to_a_file_changes_nothing(tmp_path):
@@ -98,12 +92,9 @@ def test_what_spreadsheets_add_to_a_file_changes_nothing(tmp_path):
         assert read(tmp_path, text) == plain
 
 
-def test_a_large_seed_is_read_exactly_beside_an_empty_cell(tmp_path, pipeline):
-    assert read(tmp_path, f"prompt,seed\na,{LARGE}\nb,\n")[0]["seed"] == LARGE
-    table = pandas.DataFrame([{"prompt": "a", "seed": LARGE}, {"prompt": "b"}])
-    wanted, (refused,) = describe_jobs(read_jobs(table), pipeline)  # pandas has rounded it
-    assert "seed should be a whole number" in refused["problem"]
-    assert [settings.seed for settings in wanted.values()] == [0]
+def test_a_large_seed_is_read_exactly_beside_an_empty_cell(tmp_path):
+    large = 1152921504606846977  # no float holds it
+    assert read(tmp_path, f"prompt,seed\na,{large}\nb,\n")[0]["seed"] == large
 
 
 @pytest.mark.parametrize("text", ["=1+1", "-1", "\ta", "'=1", "''@", "'a", "a=", 'a,"b'])
@@ -122,9 +113,7 @@ def test_a_cell_is_no_formula_and_reads_back_the_same(tmp_path, text):
         ({"prompt": 3}, "prompt should be text"),
         ({"seed": 1}, "needs a prompt"),
         ({"prompt": "a", "step": 5}, "cannot set 'step'"),
-        ({"prompt": "a", 5: 5}, "cannot set '5'"),
         ({"prompt": "a", "scheduler": "DDIM"}, "'DDIM' is not a scheduler"),
-        ({"prompt": "a", "scheduler": ["DDIM"]}, "is not a scheduler"),
         ({"prompt": "a", "lora": "missing"}, "missing"),
         ({"prompt": "a", "lora": "tiny-portraits-vae-ft"}, "does not hold LoRA weights for this"),
         ({"prompt": "a", "lora": "tiny-portraits-lcm", "lora_strength": "x"}, "should be a number"),
@@ -160,7 +149,7 @@ def test_lora_weights_are_told_apart_by_name_content_and_strength(tmp_path):
     assert not refused
     names = [[*settings.loras] for settings in wanted.values()]
     assert names[0] == [] and names[1] == names[2]
-    assert len({settings.weights for settings in wanted.values()}) == 5
+    assert len({(*settings.loras.items(),) for settings in wanted.values()}) == 5
     assert [*wanted.values()][2].loras == {names[1][0]: 0.3}
     moved, _ = describe_jobs([{"prompt": "a", "lora": str(tmp_path / "here")}], pipeline)
     assert [*moved] == [[*wanted][3]]
@@ -173,15 +162,8 @@ def test_names_differ_with_every_setting():
     names = [name_of(Settings("a", **{name: value})) for name, value in settings.items()]
     assert len({name_of(Settings("a")), *names}) == 1 + len(settings)
     assert name_of(Settings("a", guidance_scale=7)) == name_of(Settings("a", guidance_scale=7.0))
-    assert name_of(Settings("a", seed=np.int64(0))) == name_of(Settings("a"))
-
-
-@pytest.mark.parametrize("prompt", ["", "Ü/..\\?", 1000 * "long ", "con"])
-def test_any_prompt_makes_the_name_of_a_file(prompt, tmp_path):
-    name = name_of(Settings(prompt))
-    assert len(name) < 100
-    (tmp_path / name).touch()
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    for prompt in ("", "Ü/..\\?", 1000 * "long "):
+        assert re.fullmatch("[a-z-]{1,50}-seed-0-[0-9a-f]{12}.png", name_of(Settings(prompt)))
 
 
 def test_half_an_image_is_not_complete(tmp_path):
