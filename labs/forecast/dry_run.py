@@ -36,13 +36,8 @@ def build_without_weights(
 ) -> DiffusionPipeline:
     """Build a model's pipeline with all of its tensors on the meta device.
 
-    Args:
-        model: a name of `MODELS`, or a folder with the configs of a Stable Diffusion 1.x or XL.
-        dtype: "float32", "bfloat16" or "float16".
-        attention: of the UNet, one of `ATTENTION`, selected by the pipeline's own call.
-
     Raises:
-        ValueError: the model, the dtype or the attention is not supported.
+        ValueError: the model, the dtype or the attention (one of `ATTENTION`) is not supported.
     """
     quiet_libraries()
     name = dtype_name(dtype)

@@ -99,8 +99,7 @@ def forecast_memory(
         attention: of the UNet. "sdpa" is Diffusers' default; "classic" keeps all scores in memory,
             `pipeline.unet.set_default_attn_processor()`; "sliced" is
             `pipeline.enable_attention_slicing()`.
-        vae_slicing: `pipeline.vae.enable_slicing()`, images are decoded one by one.
-        vae_tiling: `pipeline.vae.enable_tiling()`, large images are decoded in tiles.
+        vae_slicing, vae_tiling: as `pipeline.vae.enable_slicing()` and `enable_tiling()` do.
 
     Raises:
         ValueError: the model is not supported, or an option is none of the above.
@@ -170,10 +169,8 @@ def what_fits(
     Four batch sizes are forecast, and the others lie on straight lines between them.
 
     Args:
-        model: as for `forecast_memory`.
-        gpus: GiB of memory that PyTorch reports for each, such as {"mine": 8}; by default of all
-            `CARDS`.
-        options: of `forecast_memory`, without `batch_size`.
+        model, options: as for `forecast_memory`.
+        gpus: GiB of memory that PyTorch reports for each; by default of all `CARDS`.
 
     Returns:
         A row for each GPU: its memory in GB of 10**9 bytes; the largest batch that fits by the most

@@ -60,17 +60,11 @@ def operations_of(
 ) -> dict[str, Operations]:
     """List what a model computes to generate one image, without weights and without a GPU.
 
-    Args:
-        model: a name of `MODELS`, or a folder with the configs of a Stable Diffusion 1.x or XL.
-        height, width: in pixels, by default the model's own.
-        attention: "sdpa", "classic" or "sliced", as for `forecast_memory`.
+    The arguments are those of `forecast_memory`.
 
     Returns:
         The operations by component: of a text encoder for one prompt, of a UNet step for one of the
         two samples of an image (guidance), of the VAE for one image.
-
-    Raises:
-        ValueError: the model or an option is not supported.
 
     Source: PyTorch, `torch.utils.flop_counter`.
     """
@@ -99,10 +93,7 @@ def _operations_of(
 
 
 class OperationRecorder(TorchDispatchMode):
-    """Record every operation that reads or writes memory, for one of the samples of a batch.
-
-    The weights are read once for all samples.
-    """
+    """Record every operation that reads or writes memory, for one of the samples of a batch."""
 
     def __init__(self, weights: list[torch.Tensor], samples: int) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ def what_will_it_take(
     """Forecast for each card whether a run fits, how long it takes and what it costs.
 
     Args:
-        model: a name of `MODELS`, or a folder with the configs of a Stable Diffusion 1.x or XL.
+        model: as for `forecast_memory`.
         images: how many to generate.
         price_per_hour: of each card, in any currency.
         gpus: names of `CARDS`; by default those that have a price, or else all.

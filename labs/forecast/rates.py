@@ -74,12 +74,9 @@ def rates_of(
     """Derive from a card's data sheet how fast it works.
 
     Args:
-        card: a row of `CARDS`.
-        dtype: "float32", "bfloat16" or "float16".
-        compiled: whether the UNet is compiled, which saves launches.
+        card, dtype, compiled, constants: as for `forecast_seconds`.
         tf32: whether matrix products in float32 may be rounded, as with
             `torch.backends.cuda.matmul.allow_tf32`; PyTorch rounds convolutions by default.
-        constants: by default, those of `read_constants()` that were fitted to all published times.
 
     Raises:
         ValueError: the dtype is not supported, or the card only emulates it.

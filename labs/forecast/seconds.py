@@ -80,13 +80,10 @@ def forecast_seconds(
     which decides at batch 1 on a fast card.
 
     Args:
-        model: a name of `MODELS`, or a folder with the configs of a Stable Diffusion 1.x or XL.
+        model, batch_size, height, width, attention: as for `forecast_memory`.
         gpu: a name of `CARDS`, such as "T4" or "RTX 4090"; or what `measure_machine` returns.
-        batch_size: images at once.
         num_inference_steps: calls of the UNet.
-        height, width: in pixels, by default the model's own.
         dtype: "float32", "bfloat16" or "float16"; by default float16, or what was measured.
-        attention: "sdpa", "classic" or "sliced", as for `forecast_memory`.
         guidance: whether the UNet denoises each image twice, for classifier-free guidance.
         compiled: whether the UNet is compiled; compiling itself is not counted.
         channels_last: whether the UNet's weights are in that memory format.

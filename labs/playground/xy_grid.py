@@ -53,9 +53,11 @@ def xy_grid(
     Source: AUTOMATIC1111/stable-diffusion-webui, the script "X/Y/Z plot".
     """
     copied = copy.copy(pipeline)  # it shares the weights, and may have another scheduler
-    (x_input, across), (y_input, down) = _read_axis(x), _read_axis(y)
+    (x_input, across), (y_input, down) = ((name, list(values)) for name, values in (x, y))
     if x_input == y_input:
         raise ValueError(f"Both axes vary {x_input!r}: give each its own input.")
+    if not (across and down) or str in (type(x[1]), type(y[1])):
+        raise ValueError("Each axis needs a list of values, with at least one.")
     plan = [
         _prepare(copied, {"seed": 0, **inputs}, {x_input: x_value, y_input: y_value})
         for y_value in down
@@ -88,15 +90,6 @@ def replace_words(words: str) -> Change:
         return {**inputs, "prompt": re.sub(pattern, lambda _: str(value), prompt)}
 
     return change
-
-
-def _read_axis(axis: tuple[str | Change, Iterable[Any]]) -> tuple[str | Change, list[Any]]:
-    name, values = axis
-    if isinstance(values, str):
-        raise ValueError(f"The values of {name!r} are the text {values!r}: give a list.")
-    if not (values := list(values)):
-        raise ValueError(f"The axis {name!r} has no values: give at least one.")
-    return name, values
 
 
 def _prepare(
@@ -132,12 +125,9 @@ def _generate(pipeline: DiffusionPipeline, scheduler: Any, chosen: Inputs) -> Im
 
 def _label(name: str | Change, number: int, value: Any) -> str:
     """Name a value briefly: one long label makes the font of all labels small."""
-    if isinstance(value, float):
-        text = f"{value:.4g}"
-    elif value is None or isinstance(value, str | Number):
-        text = str(value)
-    else:  # a scheduler's class has a name; images and tensors are counted
-        text = getattr(value, "__name__", str(number))
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not (value is None or isinstance(value, str | Number)):
+        text = getattr(value, "__name__", str(number))  # images and tensors are counted
     return text if callable(name) else f"{name.replace('_', ' ')} {text}"
 
 
@@ -145,13 +135,13 @@ def _lay_out(images: list[Image.Image], across: list[str], down: list[str]) -> I
     """Paste images row by row, with a label above each column and to the left of each row."""
     times = ceil(CELL / max(image.width for image in images))
     width = times * max(image.width for image in images)
-    top_labels, left_labels = (draw_labels(texts, len(texts), width) for texts in (across, down))
-    top = top_labels[0].height
-    height = max(left_labels[0].height, times * max(image.height for image in images))
+    above, left = draw_labels(across, len(across), width), draw_labels(down, len(down), width)
+    top = above[0].height
+    height = max(left[0].height, times * max(image.height for image in images))
     grid = Image.new("RGB", (width * (1 + len(across)), top + height * len(down)), "white")
-    for column, label in enumerate(top_labels, start=1):
+    for column, label in enumerate(above, start=1):
         grid.paste(label, (column * width, 0))
-    for row, label in enumerate(left_labels):
+    for row, label in enumerate(left):
         grid.paste(label, (0, top + row * height + (height - label.height) // 2))
     for number, image in enumerate(images):
         row, column = divmod(number, len(across))

@@ -29,8 +29,7 @@ def use_lora(pipeline: DiffusionPipeline, lora: str | None, strength: float) -> 
         OSError: there is no such file, or the Hub cannot be reached.
     """
     if lora is None:
-        switch_lora(pipeline, {})
-        return
+        return switch_lora(pipeline, {})
     if isinstance(strength, bool) or not isinstance(strength, int | float):
         raise ValueError(f"lora_strength should be a number, not {strength!r}.")
     place = find_weights(lora)

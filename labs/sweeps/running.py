@@ -70,7 +70,13 @@ def sweep(
     Source: accelerate, "Distributed inference"; diffusers issues 2977, 4920 and 10640.
     """
     start = time.monotonic()
-    _check_arguments(model, batch_size)
+    if not isinstance(model, str | Path):
+        raise ValueError(
+            "A sweep takes the name or the folder of a model, which its images record: save the "
+            "pipeline with pipeline.save_pretrained(folder), and give that folder."
+        )
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+        raise ValueError(f"batch_size should be a whole number from 1, not {batch_size!r}.")
     rows, folder = read_jobs(jobs), _make_folder(Path(folder).expanduser())
     process, processes = _variable("RANK", 0), _variable("WORLD_SIZE", 1)
     pipeline = load_pipeline(model, device=_device(device), dtype=dtype)
@@ -109,16 +115,6 @@ def sweep(
     return table
 
 
-def _check_arguments(model: object, batch_size: object) -> None:
-    if not isinstance(model, str | Path):
-        raise ValueError(
-            "A sweep takes the name or the folder of a model, which its images record: save the "
-            "pipeline with pipeline.save_pretrained(folder), and give that folder."
-        )
-    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-        raise ValueError(f"batch_size should be a whole number from 1, not {batch_size!r}.")
-
-
 def _variable(name: str, default: int) -> int:
     """A number that the launcher of several processes set in the environment."""
     return int(os.environ.get(name, default))
@@ -139,10 +135,10 @@ def _device(device: str | torch.device) -> torch.device:
 def _make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OSError(f"{folder} cannot be written to ({error.strerror or error}).") from error
+    return folder
 
 
 def _remove_incomplete(wanted: Collection[str], folder: Path) -> None:

@@ -84,12 +84,6 @@ def test_whole_words_of_the_prompt_are_replaced_by_each_value(recorder):
     assert found == [f"{age} bored chief on {colour}." for colour in colours[1] for age in ages[1]]
 
 
-def test_words_are_replaced_in_prompts_that_vary(recorder):
-    axes = ("prompt", ["a red knight", "a red queen"]), (replace_words("red"), ["red", "blue"])
-    found = prompts(recorder, *axes)
-    assert found == ["a red knight", "a red queen", "a blue knight", "a blue queen"]
-
-
 def test_any_function_can_be_an_axis(recorder):
     def with_hat(inputs, hat):
         return {**inputs, "prompt": f"{inputs['prompt']} with a {hat}", "guidance_scale": 2.0}
@@ -107,8 +101,8 @@ def test_any_function_can_be_an_axis(recorder):
         (("step", [1]), SEEDS, {}, "'step' is not an argument that can be varied"),
         ((replace_words("old"), [1]), SEEDS, {"prompt": ["old"]}, "'old' is not in the prompt"),
         (SEEDS, SEEDS, {}, "Both axes vary 'seed'"),
-        (("seed", []), STEPS, {}, "The axis 'seed' has no values"),
-        (("num_inference_steps", "5,10"), SEEDS, {}, "are the text '5,10': give a list"),
+        (("seed", []), STEPS, {}, "needs a list of values"),
+        (("num_inference_steps", "5,10"), SEEDS, {}, "needs a list of values"),
         (SEEDS, STEPS, {"generator": None}, "'generator' is not an argument that can be varied"),
         (("num_inference_steps", [5, 0]), SEEDS, {}, "num_inference_steps should be a whole"),
     ],
