@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -205,29 +204,30 @@ def to_parameters(settings: Settings, size: tuple[int, int]) -> str:
     return "\n".join(lines)
 
 
-def read_settings(png: str | Path | bytes | BinaryIO | Image.Image) -> Settings:
+def read_settings(png: str | Path | BinaryIO) -> Settings:
     """Read the settings that `save_image` or the page in web/ put into a PNG.
 
     The file may come from anywhere: nothing in it is executed, its pixels are not decoded unless
     the settings come after them, and the model that it names is not loaded.
 
     Args:
-        png: the file's name, its bytes, an open binary file, or an image opened from one.
+        png: the file's name, or an open binary file.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not a PNG, holds no settings, or they are damaged.
     """
-    if isinstance(png, bytes):
-        png = io.BytesIO(png)
+    name = "This file"
     if isinstance(png, str | Path):
         png = Path(png).expanduser()
+        name = png.name
         if not png.is_file():
             raise FileNotFoundError(f"There is no file {png}: give the name of a PNG image.")
-    source = png if isinstance(png, Path) else getattr(png, "name", getattr(png, "filename", ""))
-    name = Path(str(source)).name or "This file"
     try:
-        text = _read_chunk(png)
+        with Image.open(png, formats=["PNG"]) as image:
+            if CHUNK not in image.info:
+                image.load()  # text chunks may come after the pixels
+            text = image.info.get(CHUNK)
     except Exception as error:  # Pillow raises many kinds for a damaged or hostile file
         raise ValueError(f"{name} is not a PNG image that can be read.") from error
     if text is None:
@@ -244,12 +244,3 @@ def read_settings(png: str | Path | bytes | BinaryIO | Image.Image) -> Settings:
         return Settings(**{key: val for key, val in data.items() if key in Settings.model_fields})
     except (ValueError, RecursionError) as error:
         raise ValueError(f"The settings in {name} cannot be used: {error}") from error
-
-
-def _read_chunk(png: Path | BinaryIO | Image.Image) -> str | None:
-    if not isinstance(png, Image.Image):
-        with Image.open(png, formats=["PNG"]) as image:
-            return _read_chunk(image)
-    if CHUNK not in png.info:
-        png.load()  # text chunks may come after the pixels
-    return png.info.get(CHUNK)

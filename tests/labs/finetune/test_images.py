@@ -33,19 +33,14 @@ def test_a_photo_is_turned_upright(folder):
     assert load_images(folder, 30)[0].getpixel((0, 0)) != (255, 0, 0)
 
 
-def test_no_folder(tmp_path):
+def test_a_folder_that_cannot_be_used(folder, monkeypatch):
     with pytest.raises(FileNotFoundError, match="is not a folder"):
-        load_images(tmp_path / "missing", 16)
-
-
-def test_an_unreadable_file_is_named(folder):
+        load_images(folder / "missing", 16)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 no more")
     with pytest.raises(ValueError, match=r"broken.jpg cannot be read as an image"):
         load_images(folder, 16)
-
-
-def test_a_huge_file_is_refused_unread(folder, monkeypatch):
-    monkeypatch.setattr(module, "LARGEST", 1000)
+    (folder / "broken.jpg").unlink()
+    monkeypatch.setattr(module, "LARGEST", 1000)  # refused unread
     with pytest.raises(ValueError, match=r"Image 0.png is too large, 40 x 30 pixels"):
         load_images(folder, 16)
 

@@ -1,16 +1,11 @@
 """Generating from settings: the image of a plain call, steps, stops, and notices."""
 
 import copy
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from diffusers import (
-    LatentConsistencyModelPipeline,
-    StableDiffusionImg2ImgPipeline,
-    StableDiffusionPAGPipeline,
-)
+from diffusers import LatentConsistencyModelPipeline, StableDiffusionImg2ImgPipeline
 
 from helpers import get_inputs, image_distance
 from helpers import use_scheduler as use
@@ -115,28 +110,10 @@ def test_the_last_prediction_is_the_image(pipeline, scheduler):
     assert torch.stack(predicted).isfinite().all()
 
 
-def test_what_another_thread_generates_is_not_predicted(pipeline):
-    sizes = []
-
-    def on_step(step, steps, predict):
-        options = {"height": 64, "width": 64, "num_inference_steps": 1}
-        other = threading.Thread(target=pipeline, args=("a queen",), kwargs=options)
-        other.start()
-        other.join()
-        sizes.append(predict().shape[-1])
-        return True
-
-    generate(pipeline, [settings_of()], on_step)
-    assert set(sizes) == {16}
-
-
-def test_perturbed_attention_guidance_is_predicted_and_several_images_are_not(pipeline):
-    pag = StableDiffusionPAGPipeline(**pipeline.components, requires_safety_checker=False)
+def test_several_images_are_not_predicted(pipeline):
     seen = []
-    for own, count in ((pag, 1), (pipeline, 2)):
-        generate(own, count * [settings_of()], lambda *rest: seen.append(rest[2]()) is None)
-    shapes = [latents if latents is None else latents.shape for latents in seen]
-    assert shapes == 4 * [(1, 12, 16, 16)] + 4 * [None]  # PNDM takes four steps for three
+    generate(pipeline, 2 * [settings_of()], lambda *rest: seen.append(rest[2]()) is None)
+    assert seen == 4 * [None]  # PNDM takes four steps for three
 
 
 # Notices
@@ -152,11 +129,9 @@ def test_words_left_out_or_unknown_are_named_beside_their_prompt(pipeline):
     found = notices(pipeline, settings)
     assert found["prompt"] == "Too long, so this is not read: warrior chief."
     assert "read in pieces: Bicycle, bicycle." in found["negative_prompt"]
-
-
-def test_words_that_the_tokenizer_lacks(pipeline):
-    assert unknown_words("a Knight, dressed in BLUE -- 50mm (old:1.3)", pipeline) == []
-    assert unknown_words("a café_bicycle 騎士", pipeline) == ["café", "bicycle", "騎士"]
+    assert unknown_words("a Knight, dressed in BLUE -- 50mm, café_bicycle 騎士", pipeline) == [
+        "café", "bicycle", "騎士",
+    ]  # fmt: skip
 
 
 def test_a_negative_prompt_without_effect(pipeline):

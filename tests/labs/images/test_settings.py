@@ -57,10 +57,9 @@ def changed(**changes):
 def test_settings_come_back_as_they_were_and_pixels_are_left_alone(settings, tmp_path):
     path = tmp_path / "knight.png"
     save_image(image(), path, settings)
-    opened = Image.open(path)
-    for png in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), opened):
+    for png in (path, str(path), io.BytesIO(path.read_bytes())):
         assert read_settings(png) == settings.replace(height=64, width=64)
-    assert opened.tobytes() == image().tobytes()
+    assert Image.open(path).tobytes() == image().tobytes()
 
 
 def test_a_name_that_is_not_a_pngs_is_refused(tmp_path):
@@ -102,9 +101,8 @@ def test_what_is_no_png(content):
 
 def test_a_png_without_our_settings_is_named_without_its_folder(tmp_path):
     (tmp_path / "plain.png").write_bytes(png_with({"parameters": "a knight"}).getvalue())
-    for png, name in ((tmp_path / "plain.png", r"plain\.png"), (image(), "This file")):
-        with pytest.raises(ValueError, match=f"^{name} holds no settings: only images saved by"):
-            read_settings(png)
+    with pytest.raises(ValueError, match=r"^plain\.png holds no settings: only images saved by"):
+        read_settings(tmp_path / "plain.png")
 
 
 def test_a_png_cut_short_anywhere_gives_a_sentence_or_the_settings(tmp_path):
@@ -164,11 +162,10 @@ def test_a_setting_that_is_wrong_or_unknown_is_named_by_the_error():
 # Whatever is saved is read again
 
 
-@pytest.mark.parametrize("prompt", ["\U0001f409" * 10_000, '"\\\n' * 3_333])
-def test_the_longest_prompts_come_back(prompt):
-    png = io.BytesIO()
-    save_image(image(), png, Settings(prompt, prompt))
-    assert read_settings(png).negative_prompt == prompt
+def test_the_longest_prompts_come_back():
+    for prompt in ("\U0001f409" * 10_000, '"\\\n' * 3_333):
+        save_image(image(), png := io.BytesIO(), Settings(prompt, prompt))
+        assert read_settings(png).negative_prompt == prompt
 
 
 @pytest.mark.parametrize("number", [np.int64(7), np.uint8(7), torch.tensor(7)])
@@ -178,23 +175,21 @@ def test_numbers_of_other_libraries_are_numbers(number):
     assert json.loads(settings.model_dump_json())["seed"] == 7
 
 
-def page():
-    """What the page in web/ writes."""
-    settings = {"prompt": "a knight", "negative_prompt": "", "seed": 7, "num_inference_steps": 12}
-    settings |= {"guidance_scale": 7, "scheduler": "DDIMScheduler", "model": "tiny-portraits"}
-    return settings | {"dtype": "float32", "height": 128, "width": 128}
+# What the page in web/ writes
+PAGE = {"prompt": "a knight", "negative_prompt": "", "seed": 7, "num_inference_steps": 12}
+PAGE |= {"guidance_scale": 7, "scheduler": "DDIMScheduler", "model": "tiny-portraits"}
+PAGE |= {"dtype": "float32", "height": 128, "width": 128}
 
 
 def test_what_the_web_page_writes_is_read():
-    assert read_settings(png_with({CHUNK: json.dumps(page())})) == Settings(**page())
+    assert read_settings(png_with({CHUNK: json.dumps(PAGE)})) == Settings(**PAGE)
 
 
 def test_settings_behind_the_pixels_are_read():
-    png, chunk = png_with({}).getvalue(), b"tEXt" + f"{CHUNK}\0{json.dumps(page())}".encode()
+    png, chunk = png_with({}).getvalue(), b"tEXt" + f"{CHUNK}\0{json.dumps(PAGE)}".encode()
     length, checksum = len(chunk) - 4, zlib.crc32(chunk)
     late = png[:-12] + struct.pack(">I", length) + chunk + struct.pack(">I", checksum) + png[-12:]
-    assert read_settings(late) == Settings(**page())
-    assert read_settings(Image.open(io.BytesIO(late))) == Settings(**page())
+    assert read_settings(io.BytesIO(late)) == Settings(**PAGE)
 
 
 def test_a_full_disk_leaves_the_image_that_was_there(tmp_path, monkeypatch):
