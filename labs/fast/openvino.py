@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ import torch
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 SHAPES = 4  # compiled models that a network keeps, each for other shapes of its inputs
 
@@ -56,9 +56,9 @@ def use_openvino(
     latents = torch.zeros(2, unet.config.in_channels, size, size)
     tokens = pipeline.tokenizer.model_max_length
     embeddings = torch.zeros(2, tokens, unet.config.cross_attention_dim)
-    converted_unet = Converted(unet, threads, latents, torch.tensor(1.0), embeddings)
+    converted = Converted(unet, threads, latents, torch.tensor(1.0), embeddings)
     decoder.forward = Converted(decoder, threads, latents[:1])
-    unet.forward = ConvertedUNet(converted_unet)
+    unet.forward = _forward_of(converted)
     return pipeline
 
 
@@ -109,30 +109,26 @@ class Converted:
         return torch.from_numpy(np.concatenate(results)).to(self.dtype)
 
 
-class ConvertedUNet:
-    """A UNet's conversion, which is called as `UNet2DConditionModel.forward` is."""
+def _forward_of(converted: Converted) -> Callable[..., Any]:
+    """Return a function that is called as `UNet2DConditionModel.forward` is."""
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
-    def __init__(self, converted: Converted) -> None:
-        self.converted = converted
-
-    def __call__(
-        self,
+    def forward(
         sample: torch.Tensor,
         timestep: torch.Tensor | float,
         encoder_hidden_states: torch.Tensor,
         return_dict: bool = True,
         **options: object,
     ) -> UNet2DConditionOutput | tuple[torch.Tensor]:
-        """Predict the noise."""
-        from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
-
         if given := [name for name, value in options.items() if value is not None]:
             raise ValueError(
                 f"The UNet was converted without {', '.join(given)}: del pipeline.unet.forward "
                 "goes back to PyTorch, which can use it."
             )
-        noise = self.converted(sample, torch.tensor(float(timestep)), encoder_hidden_states)
+        noise = converted(sample, torch.tensor(float(timestep)), encoder_hidden_states)
         return UNet2DConditionOutput(noise) if return_dict else (noise,)
+
+    return forward
 
 
 class _FirstOutput(torch.nn.Module):
