@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import ipywidgets
 
 from helpers.grids import explain_black
-from labs.images import Settings, SettingsError, read_settings, save_image
+from labs.images import Settings, read_settings, save_image
 from labs.images.describe import describe_settings, differences, to_code
 from labs.images.generate import Stopped, check_pipeline, generate, notices
 from labs.playground import view
@@ -195,8 +195,10 @@ class Playground(ipywidgets.VBox):
         """Show beside each control what there is to say about its setting."""
         try:
             found = notices(self.pipeline, Settings(**self._chosen()))
-        except SettingsError as error:
-            found = {error.setting: str(error)}
+        except ValueError as error:
+            found = {getattr(error, "setting", ""): str(error)}
+            if not found.keys() & self.controls.keys():
+                self._say(str(error))
         for name in self.controls:
             self.parts[name].value = view.status(found.get(name, ""))
             self.parts[name].layout.display = None if name in found else "none"

@@ -125,9 +125,12 @@ def _generate(pipeline: DiffusionPipeline, scheduler: Any, chosen: Inputs) -> Im
 
 def _label(name: str | Change, number: int, value: Any) -> str:
     """Name a value briefly: one long label makes the font of all labels small."""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    if not (value is None or isinstance(value, str | Number)):
-        text = getattr(value, "__name__", str(number))  # images and tensors are counted
+    if isinstance(value, float):
+        text = f"{value:.4g}"
+    elif value is None or isinstance(value, str | Number):
+        text = str(value)
+    else:  # a scheduler's class has a name; images and tensors are counted
+        text = getattr(value, "__name__", str(number))
     return text if callable(name) else f"{name.replace('_', ' ')} {text}"
 
 
