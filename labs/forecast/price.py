@@ -14,8 +14,7 @@ from labs.forecast.memory import check_figures, forecast_memory
 from labs.forecast.seconds import forecast_seconds
 
 BATCHES = (1, 2, 4, 8, 16)
-MEMORY_SETTINGS = {"vae_slicing", "vae_tiling"}  # of `forecast_memory` alone
-SHARED_SETTINGS = {"height", "width", "dtype", "attention"}  # of `forecast_seconds` too
+SHARED_SETTINGS = {"height", "width", "dtype", "attention"}  # of both forecasts
 COLUMNS = ("fits", "batch", "seconds per image", "hours", "hours at best", "hours at worst")
 
 
@@ -26,6 +25,8 @@ def what_will_it_take(
     *,
     gpus: Iterable[str] | None = None,
     batch_size: int | None = None,
+    vae_slicing: bool = False,
+    vae_tiling: bool = False,
     **settings: Any,
 ) -> pandas.DataFrame:
     """Forecast for each card whether a run fits, how long it takes and what it costs.
@@ -36,8 +37,8 @@ def what_will_it_take(
         price_per_hour: of each card, in any currency.
         gpus: names of `CARDS`; by default those that have a price, or else all.
         batch_size: images at once; by default the most of 1, 2, 4, 8 and 16 that surely fits.
-        settings: of `forecast_seconds`, such as `num_inference_steps`; and `vae_slicing` and
-            `vae_tiling`, of `forecast_memory`.
+        vae_slicing, vae_tiling: as for `forecast_memory`.
+        settings: of `forecast_seconds`, such as `num_inference_steps`.
 
     Returns:
         A row for each card, the cheapest first, or the fastest if there are no prices: whether it
@@ -54,12 +55,11 @@ def what_will_it_take(
         raise ValueError(f"gpus is {gpus!r}: use a list, such as [{gpus!r}].")
     cards = [find_card(name) for name in (gpus if gpus is not None else prices or CARDS)]
     batches = BATCHES if batch_size is None else (batch_size,)
-    memory_settings = {name: settings.pop(name) for name in MEMORY_SETTINGS & settings.keys()}
-    memory_settings |= {name: settings[name] for name in SHARED_SETTINGS & settings.keys()}
+    how: dict[str, Any] = {"vae_slicing": vae_slicing, "vae_tiling": vae_tiling}
+    how |= {name: settings[name] for name in SHARED_SETTINGS & settings.keys()}
     rows = {}
     for card in cards:
-        attention = card.attention_in_memory(settings.get("attention", "sdpa"))
-        how = memory_settings | {"attention": attention}
+        how["attention"] = card.attention_in_memory(settings.get("attention", "sdpa"))
         takes = {size: forecast_memory(model, batch_size=size, **how).process for size in batches}
         rows[card.name] = _row(model, images, card, takes, settings)
     table = pandas.DataFrame.from_dict(rows, orient="index", columns=COLUMNS).rename_axis("GPU")
