@@ -98,8 +98,9 @@ def call_arguments(pipeline: DiffusionPipeline) -> set[str]:
 
 
 def ignores_negative_prompt(pipeline: DiffusionPipeline) -> bool:
-    """Whether a pipeline takes no negative prompt, as that of latent consistency models."""
-    return "negative_prompt" not in call_arguments(pipeline)
+    """Whether a negative prompt has no effect, as in LCM's pipeline or Flux's."""
+    arguments = call_arguments(pipeline)
+    return "negative_prompt" not in arguments or "true_cfg_scale" in arguments
 
 
 def default_size(pipeline: DiffusionPipeline) -> int | None:
