@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -83,12 +84,11 @@ def plot_images(
         columns: the name of each column.
         below: a text below each column, if there is something to say.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
 
     inches = (2.2 * len(columns) + 1.2, 2.3 * len(rows) + 0.4)
-    figure = Figure(figsize=inches, layout="constrained")
+    figure = Figure(figsize=inches, layout="compressed")
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for line, (name, images) in zip(grid, rows.items(), strict=True):
         for axes, image in zip(line, images, strict=True):
@@ -100,7 +100,6 @@ def plot_images(
         axes.set_title(name)
     for axes, text in zip(grid[-1], below, strict=False):
         axes.set_xlabel(text)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    size = canvas.get_width_height()
-    return Image.frombytes("RGBA", size, bytes(canvas.buffer_rgba())).convert("RGB")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, bbox_inches="tight", pad_inches=0.05)  # as wide as the names need
+    return Image.open(drawn).convert("RGB")
