@@ -1,10 +1,10 @@
-"""Give a call less memory than the machine has, to run out of it without harm."""
+"""Simulate what a GPU's memory does to a call, without one: a limit, and offloading."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -53,3 +53,43 @@ def memory_budget(size: float, pipeline: DiffusionPipeline) -> Iterator[None]:
         return
     with _Budget(size, tensors_of(*modules_of(pipeline).values())):
         yield
+
+
+def simulate_offloading(
+    fn: Callable[[], Any], pipeline: DiffusionPipeline, modules: Sequence[torch.nn.Module]
+) -> tuple[int, int]:
+    """Make a call and count the memory as if one of these modules were on a GPU at a time.
+
+    Each module's weights arrive just before it is called, and those of the one before it leave.
+    Weights of the pipeline that are in none of the modules are not counted.
+
+    Args:
+        fn: called without arguments.
+        pipeline: the one that is called.
+        modules: what is moved, such as components, blocks or layers.
+
+    Returns:
+        The most bytes at once, live tensors included, and the bytes of weights that were moved.
+
+    Source: Diffusers, `enable_model_cpu_offload`, `enable_sequential_cpu_offload`.
+    """
+    counter = LiveStorages(ignored=tensors_of(*modules_of(pipeline).values()))
+    present: torch.nn.Module | None = None
+    moved = [0]
+
+    def arrive(module: torch.nn.Module, inputs: object) -> None:
+        nonlocal present
+        if module is not present:
+            size = bytes_of(module.parameters())
+            counter.add(size - moved[-1])
+            moved.append(size)
+            present = module
+
+    hooks = [module.register_forward_pre_hook(arrive) for module in modules]
+    try:
+        with counter:
+            fn()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return counter.peak, sum(moved)
