@@ -25,6 +25,6 @@ def test_offloading_moves_each_component_once_and_needs_less_at_once(pipeline):
     parts = [pipeline.text_encoder, pipeline.unet, pipeline.vae.decoder]
     peak, moved = simulate_offloading(lambda: one_step(pipeline), pipeline, parts)
     assert moved == sum(bytes_of(part.parameters()) for part in parts)
-    assert moved < peak_memory(lambda: one_step(pipeline), pipeline).bytes
-    assert bytes_of(pipeline.unet.parameters()) < peak < moved + peak
+    everything = peak_memory(lambda: one_step(pipeline), pipeline).bytes
+    assert bytes_of(pipeline.unet.parameters()) < peak < everything
     assert not any(part._forward_pre_hooks for part in parts)
