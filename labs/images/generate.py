@@ -10,6 +10,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import ImageOps
 
 from helpers import make_generators, truncated_words, use_scheduler
 from labs.images.settings import Settings
@@ -28,7 +29,11 @@ class Stopped(Exception):
 
 
 def generate(
-    pipeline: DiffusionPipeline, settings: Sequence[Settings], on_step: OnStep | None = None
+    pipeline: DiffusionPipeline,
+    settings: Sequence[Settings],
+    on_step: OnStep | None = None,
+    start: Image.Image | None = None,
+    strength: float = 1.0,
 ) -> list[Image.Image]:
     """Generate an image for each of several settings in one call of the pipeline.
 
@@ -42,6 +47,8 @@ def generate(
             a function that returns the latents of the clean image as predicted at this step
             (1 x C x H x W), or None for several images or where the pipeline does not show them.
             It returns whether to go on.
+        start: an image to start from; None for noise.
+        strength: the share of the steps that are taken from it, above 0.
 
     Raises:
         Stopped: `on_step` returned False.
@@ -51,8 +58,13 @@ def generate(
     Source: diffusers, "Pipeline callbacks".
     """
     check_pipeline(pipeline)
-    first, arguments = settings[0], call_arguments(pipeline)
+    first = settings[0]
     own = use_scheduler(copy.copy(pipeline), first.scheduler)
+    if start is not None:
+        from diffusers import AutoPipelineForImage2Image
+
+        own = AutoPipelineForImage2Image.from_pipe(own)
+    arguments = call_arguments(own)
     own.set_progress_bar_config(disable=True)
     inputs: dict[str, Any] = {
         "prompt": [each.prompt for each in settings],
@@ -65,6 +77,10 @@ def generate(
     if first.height or first.width:
         inputs["height"] = first.height or default_size(pipeline)
         inputs["width"] = first.width or default_size(pipeline)
+    if start is not None:
+        side = default_size(pipeline)
+        size = (inputs.pop("width", side), inputs.pop("height", side))
+        inputs |= {"image": [ImageOps.fit(start, size)] * len(settings), "strength": strength}
     if on_step:
         _after_each_step(own.scheduler, on_step)
     try:
@@ -160,7 +176,8 @@ def _after_each_step(scheduler: Any, on_step: OnStep) -> None:
         nonlocal done
         predict = _prediction(scheduler, **signature.bind(*args, **kwargs).arguments)
         result, done = step(*args, **kwargs), done + 1
-        steps = len(scheduler.timesteps)  # some schedulers take more than they are asked for
+        skipped = getattr(scheduler, "begin_index", None) or 0  # where it starts from an image
+        steps = len(scheduler.timesteps) - skipped  # some take more than they are asked for
         if not on_step(done, steps, predict):
             raise Stopped(f"after step {done} of {steps}")
         return result

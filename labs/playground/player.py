@@ -8,31 +8,36 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import ipywidgets
+from PIL import Image
 
 from helpers.grids import explain_black
 from labs.images import Settings, read_settings, save_image
 from labs.images.describe import describe_settings, differences, to_code
 from labs.images.generate import Stopped, check_pipeline, generate, notices
 from labs.playground import view
+from labs.playground.chips import make_chips
 from labs.playground.preview import fit_preview, preview
 from labs.playground.view import Result
 
 if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
-    from PIL import Image
 
 UPDATE_EVERY = 0.25  # seconds between updates of the progress, at least
+STARTED = "# It started from an image, which code cannot hold: notebook 10 shows how.\n"
 COLAB_WAITS = "Generating. On Colab, Stop and other cells wait until the images are done."
 
 
-def playground(pipeline: DiffusionPipeline) -> Playground:
+def playground(
+    pipeline: DiffusionPipeline, *, vocabulary: dict[str, Any] | None = None
+) -> Playground:
     """Show controls for a pipeline, and the images that it generates.
 
     Images are generated in a thread, so that Stop works and other cells can run in the meantime.
@@ -41,11 +46,12 @@ def playground(pipeline: DiffusionPipeline) -> Playground:
 
     Args:
         pipeline: any of Diffusers' that generates from a prompt alone.
+        vocabulary: a judge's; its phrases are shown as buttons that put them into the prompt.
 
     Raises:
         ValueError: the pipeline starts from an image, or DeepCache is enabled on it.
     """
-    return Playground(pipeline)
+    return Playground(pipeline, vocabulary or {})
 
 
 class Playground(ipywidgets.VBox):
@@ -53,22 +59,24 @@ class Playground(ipywidgets.VBox):
 
     Attributes:
         controls: the widgets of the settings, by name.
-        buttons: by name; the methods `generate`, `stop` and `bring_back` press them from code.
+        buttons: by name; the methods of the same names press them from code.
         upload: the widget that loads a file.
         parts: the HTML of the message, progress, images and code, and of each control's notice.
         strip: the box of the thumbnails.
         results: the images generated so far, oldest first.
         shown: the indices of the results that are shown large: one, or two to compare.
+        start: the image to start from while the strength is below 1; None for noise.
     """
 
-    def __init__(self, pipeline: DiffusionPipeline) -> None:
+    def __init__(self, pipeline: DiffusionPipeline, vocabulary: dict[str, Any]) -> None:
         check_pipeline(pipeline)
         self.pipeline = pipeline
         self.results: list[Result] = []
         self.shown: list[int] = []
+        self.start: Image.Image | None = None
         self.controls = view.make_controls(pipeline)
         self.buttons = view.make_buttons()
-        self.upload = ipywidgets.FileUpload(accept=".png", description="Load an image")
+        self.upload = ipywidgets.FileUpload(accept="image/*", description="Load an image")
         self.upload.layout.width = "auto"
         self.parts = {name: ipywidgets.HTML() for name in (*view.PARTS, *self.controls)}
         self.strip = ipywidgets.Box(layout={"flex_flow": "row wrap"})
@@ -85,20 +93,31 @@ class Playground(ipywidgets.VBox):
         self.upload.observe(self._on_upload, "value")
         self._say("Ready.")
         self._show_notices()
-        whole = view.lay_out(self.controls, self.buttons, self.parts, self.upload, self.strip)
+        chips = make_chips(self.controls["prompt"], vocabulary) if vocabulary else None
+        whole = view.lay_out(
+            self.controls, self.buttons, self.parts, self.upload, self.strip, chips
+        )
         super().__init__(whole, layout={"width": "100%"})
+        self.add_class("playground")
 
     def __repr__(self) -> str:
         return "The playground: run this cell to use it."
 
-    def generate(self) -> None:
+    def generate(self, num_images: int | None = None) -> None:
         """Start to generate what the controls say, instead of what is being generated."""
         if not self.controls["keep_seed"].value:
             self.controls["seed"].value = str(secrets.randbelow(2**32))
         try:
             first = describe_settings(self.pipeline, **self._chosen())
-            seeds = range(first.seed, first.seed + self.controls["num_images"].value)
-            run = Run([first.replace(seed=seed) for seed in seeds])
+            strength = self.controls["strength"].value
+            start = self.start if strength < 1 else None
+            if start:
+                kind = first.pipeline.replace("Pipeline", "Img2ImgPipeline")
+                first = first.replace(pipeline=kind)
+            seeds = range(
+                first.seed, first.seed + (num_images or self.controls["num_images"].value)
+            )
+            run = Run([first.replace(seed=seed) for seed in seeds], start, strength)
         except ValueError as error:
             self._say(str(error))
             return
@@ -113,6 +132,15 @@ class Playground(ipywidgets.VBox):
             self._generate_all(run)
         else:
             threading.Thread(target=self._generate_all, args=(run,), daemon=True).start()
+
+    def nine_seeds(self) -> None:
+        """Generate images of this seed and the next eight, to choose from."""
+        self.generate(9)
+
+    def start_here(self) -> None:
+        """Start from the image that is shown from now on, while the strength is below 1."""
+        if self.shown:
+            self._start_from(self.results[self.shown[-1]].image)
 
     def stop(self) -> None:
         """Stop at the end of the current step."""
@@ -165,16 +193,26 @@ class Playground(ipywidgets.VBox):
     def _on_upload(self, change: dict[str, Any]) -> None:
         files = change["new"]  # a dict in ipywidgets 7, which Colab has; a tuple since then
         for file in files.values() if isinstance(files, dict) else files:
+            content = io.BytesIO(file["content"])
             try:
-                self.load(io.BytesIO(file["content"]))
+                self.load(content)
             except ValueError as error:
                 self._say(str(error))
+                with suppress(Exception):  # Pillow raises many kinds for what is no image
+                    self._start_from(Image.open(content).convert("RGB"))
+                    self._say("It holds no settings to use: it is the image to start from.")
         self.upload.set_trait("value", type(files)())  # so that the same file can be loaded again
 
     def _choose(self, index: int) -> None:
         """Show a result; while comparing, beside the one that was shown last."""
         others = [other for other in self.shown if other != index]
         self._show_results([*others[-1:], index] if self.controls["compare"].value else [index])
+
+    def _start_from(self, image: Image.Image) -> None:
+        self.start = image
+        if self.controls["strength"].value == 1:
+            self.controls["strength"].value = 0.6
+        self._show_notices()
 
     def _chosen(self) -> dict[str, Any]:
         """Return what the controls say, by the names of the settings."""
@@ -190,6 +228,7 @@ class Playground(ipywidgets.VBox):
             if name in self.controls and value is not None:
                 self.controls[name].value = str(value) if name == "seed" else value
         self.controls["keep_seed"].value, self.controls["num_images"].value = True, 1
+        self.controls["strength"].value = 1.0
 
     def _show_notices(self) -> None:
         """Show beside each control what there is to say about its setting."""
@@ -199,8 +238,12 @@ class Playground(ipywidgets.VBox):
             found = {getattr(error, "setting", ""): str(error)}
             if not found.keys() & self.controls.keys():
                 self._say(str(error))
+        if self.controls["strength"].value < 1 and not self.start:
+            found["strength"] = "To start from an image, load one, or choose one that is shown."
         for name in self.controls:
             self.parts[name].value = view.status(found.get(name, ""))
+            if name == "strength" and self.start and self.controls[name].value < 1:
+                found[name] = self.parts[name].value = view.start_figure(self.start)
             self.parts[name].layout.display = None if name in found else "none"
 
     def _say(self, message: str) -> None:
@@ -211,16 +254,18 @@ class Playground(ipywidgets.VBox):
             self.shown, results = shown, [self.results[index] for index in shown]
             self.parts["images"].value = view.figures(results)
             self.parts["code"].value = view.code(results[-1]) if results else ""
-            self.buttons["bring_back"].disabled = not shown
+            for name in ("bring_back", "start_here"):
+                self.buttons[name].disabled = not shown
             for index, thumbnail in enumerate(self.strip.children):
                 mark = "shown: " if index in shown else ""
                 seed = self.results[index].settings.seed
                 thumbnail.children[1].description = f"{mark}seed {seed}"
 
-    def _add(self, image: Image.Image, settings: Settings) -> None:
+    def _add(self, image: Image.Image, settings: Settings, start: Image.Image | None) -> None:
         png = io.BytesIO()
         save_image(image, png, settings)
-        result = Result(png.getvalue(), settings, to_code(settings, self.pipeline))
+        code = STARTED if start else to_code(settings, self.pipeline)
+        result = Result(png.getvalue(), settings, code)
         with self._showing:
             index = len(self.results)
             self.results.append(result)
@@ -238,8 +283,8 @@ class Playground(ipywidgets.VBox):
                     if run.stop.is_set():
                         raise Stopped("before the first step")
                     report = partial(self._report, run, number)
-                    (image,) = generate(self.pipeline, [settings], report)
-                    self._add(image, settings)
+                    (image,) = generate(self.pipeline, [settings], report, run.start, run.strength)
+                    self._add(image, settings, run.start)
                     message = explain_black([image]) or "Done."
         except Stopped as stopped:
             message = f"Stopped {stopped}: that image was not finished, so it is not kept."
@@ -292,6 +337,8 @@ class Run:
     """One press of Generate: what to generate, how to stop it, and how long it has taken."""
 
     todo: list[Settings] = field(default_factory=list)
+    start: Image.Image | None = None
+    strength: float = 1.0
     stop: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.perf_counter)

@@ -28,11 +28,24 @@ STYLE = f"""<style>
   padding: 0; background: transparent; display: flex; align-items: flex-end;
   justify-content: center; line-height: 2em; font-size: 80%}}
 </style>"""
+# Widgets pass on no keys, so a listener in the page presses Generate. An image that fails to load
+# is how HTML runs a script here; where a page forbids that, the button is still there.
+KEYS = """<img src="data:," alt="" hidden onerror="
+if (!window.playgroundKeys) window.playgroundKeys = document.addEventListener('keydown', event => {
+  const all = event.target.closest('.playground');
+  if (!all || event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  event.target.dispatchEvent(new Event('change', {bubbles: true}));
+  all.querySelector('.playground-generate').click();
+}) ?? true">"""
 BUTTONS = {
-    "generate": ("Generate", "primary", "Generate with these settings"),
+    "generate": ("Generate", "primary", "Generate with these settings (Ctrl+Enter)"),
+    "nine_seeds": ("Nine seeds", "", "Generate this seed and the next eight, to choose from"),
     "stop": ("Stop", "warning", "Stop after the current step"),
     "bring_back": ("Bring settings back", "", "Set the controls to the settings of this image"),
+    "start_here": ("Start from this image", "", "Generate from this image instead of from noise"),
 }
+READY = ("generate", "nine_seeds")  # the others have nothing to act on at first
 PARTS = ("message", "progress", "images", "code")
 
 
@@ -66,6 +79,7 @@ def make_controls(pipeline: DiffusionPipeline) -> dict[str, widgets.Widget]:
     if size := default_size(pipeline):
         controls["width"] = widgets.BoundedIntText(size, min=8, max=8192, step=8)
         controls["height"] = widgets.BoundedIntText(size, min=8, max=8192, step=8)
+    controls["strength"] = widgets.FloatSlider(1.0, min=0.1, max=1.0, step=0.05)
     controls["num_images"] = widgets.BoundedIntText(1, min=1, max=16, description="Images")
     controls["preview"] = widgets.Checkbox(True, description="Show previews", indent=False)
     controls["compare"] = widgets.Checkbox(False, description="Compare two", indent=False)
@@ -84,7 +98,8 @@ def make_buttons() -> dict[str, widgets.Button]:
     buttons = {}
     for name, (text, style, tooltip) in BUTTONS.items():
         button = widgets.Button(description=text, button_style=style, tooltip=tooltip)
-        button.layout.width, button.disabled = "auto", name != "generate"
+        button.layout.width, button.disabled = "auto", name not in READY
+        button.add_class(f"playground-{name.replace('_', '-')}")
         buttons[name] = button
     return buttons
 
@@ -105,19 +120,22 @@ def lay_out(
     parts: dict[str, widgets.HTML],
     upload: widgets.FileUpload,
     strip: widgets.Box,
+    chips: widgets.Widget | None,
 ) -> list[widgets.Widget]:
     """Put the controls beside the images, or above them where the page is narrow."""
     settings = [name for name in controls if name != "compare"]
     left = [widget for name in settings for widget in (controls[name], parts[name])]
-    left += [_row(buttons["generate"], buttons["stop"]), parts["message"]]
-    after = _row(buttons["bring_back"], upload, controls["compare"])
+    left[2:2] = [chips] if chips else []  # below the prompt
+    begin = _row(buttons["generate"], buttons["nine_seeds"], buttons["stop"])
+    left += [begin, parts["message"]]
+    after = _row(buttons["bring_back"], buttons["start_here"], upload, controls["compare"])
     right = [parts["progress"], parts["images"], after, strip, parts["code"]]
     columns = [
         widgets.VBox(left, layout={"flex": "1 1 280px", "max_width": "34em"}),
         widgets.VBox(right, layout={"flex": "2 1 280px"}),
     ]
     layout = {"flex_flow": "row wrap", "grid_gap": "1em"}
-    return [widgets.HTML(STYLE), widgets.Box(columns, layout=layout)]
+    return [widgets.HTML(STYLE + KEYS), widgets.Box(columns, layout=layout)]
 
 
 def _row(*children: widgets.Widget) -> widgets.Box:
@@ -160,6 +178,12 @@ def preview_figure(preview: Image.Image) -> str:
     """Write the preview of an image that is being generated as a figure."""
     text = "A preview of the image."
     return _side_by_side(_figure(_image_url(preview), text, text))
+
+
+def start_figure(image: Image.Image) -> str:
+    """Write the image to start from, small."""
+    source = _image_url(ImageOps.fit(image, (THUMBNAIL, THUMBNAIL)))
+    return f'<img src="{source}" alt="The image to start from." width="{THUMBNAIL // 2}">'
 
 
 def _result_figure(result: Result) -> str:

@@ -19,10 +19,10 @@ from labs.images import read_settings
 ROOT = Path(__file__).parents[3]
 PATIENCE = 120_000  # milliseconds, as the machine may be busy
 CELL = """\
-from helpers import load_pipeline
+from helpers import load_judge, load_pipeline
 from labs.playground import playground
 
-playground(load_pipeline("tiny-portraits"))"""
+playground(load_pipeline("tiny-portraits"), vocabulary=load_judge().vocabulary)"""
 expect.set_options(timeout=PATIENCE)
 
 pytestmark = pytest.mark.skipif(not find_chromium(), reason="install Chromium to run this test")
@@ -99,10 +99,12 @@ def play(page, folder):
     fill(page, "Steps", 4)
     fill(page, "Prompt", "oil painting of a queen on a bicycle")
     expect(page.get_by_text("read in pieces: bicycle")).to_be_visible()
-    fill(page, "Seed", 7)
-    page.get_by_role("button", name="Generate").click()
+    page.get_by_text("Words that the model knows").click()
+    page.get_by_role("button", name="smiling", exact=True).click()
+    page.get_by_label("Seed", exact=True).fill("7")
+    page.keyboard.press("Control+Enter")
     expect(thumbnails).to_have_count(1)
-    expect(image).to_have_attribute("alt", re.compile("seed 7 .* a queen on a bicycle"))
+    expect(image).to_have_attribute("alt", re.compile("seed 7 .* a queen on a bicycle, smiling"))
 
     fill(page, "Steps", 900)
     page.get_by_role("button", name="Generate").click()
@@ -118,7 +120,7 @@ def play(page, folder):
     path = folder / download.value.suggested_filename
     download.value.save_as(path)
     assert path.name == "seed-7.png"
-    assert read_settings(path).prompt == "oil painting of a queen on a bicycle"
+    assert read_settings(path).prompt == "oil painting of a queen on a bicycle, smiling"
 
     fill(page, "Prompt", "a knight")
     with page.expect_file_chooser() as chooser:

@@ -3,6 +3,7 @@
 import copy
 import html
 import io
+import json
 import re
 import sys
 import threading
@@ -14,13 +15,18 @@ import ipywidgets
 import pytest
 import torch
 import traitlets
-from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusionImg2ImgPipeline
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    StableDiffusionImg2ImgPipeline,
+)
 from PIL import Image
 
-from helpers import make_generators
+from helpers import MODELS_FOLDER, make_generators
 from labs.images import Settings, read_settings, save_image
 from labs.images.describe import describe_settings
 from labs.playground import playground
+from labs.playground.chips import make_chips, put_phrase
 
 PROMPT = "portrait of a knight"
 
@@ -169,6 +175,69 @@ def test_a_preview_that_fails_does_not_stop_the_image(play, monkeypatch):
     assert text_of(play, "message") == "Done." and play.results
 
 
+def test_nine_seeds_are_generated_to_choose_from(play):
+    set_controls(play, seed="7", num_inference_steps=1)
+    play.buttons["nine_seeds"].click()
+    play.wait(60)
+    assert [result.settings.seed for result in play.results] == list(range(7, 16))
+
+
+def test_an_image_starts_from_the_one_that_is_shown(play, pipeline):
+    generate(play)
+    play.buttons["start_here"].click()
+    assert play.controls["strength"].value == 0.6
+    generate(play, prompt="a queen", num_inference_steps=5)
+    scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    parts = pipeline.components | {"scheduler": scheduler}
+    image_to_image = StableDiffusionImg2ImgPipeline(**parts, requires_safety_checker=False)
+    start, inputs = play.results[0].image, {"strength": 0.6, "num_inference_steps": 5}
+    alone = image_to_image("a queen", start, generator=make_generators(0), **inputs).images[0]
+    assert play.results[1].image.tobytes() == alone.tobytes()
+    play.load(io.BytesIO(play.results[1].png))
+    assert "StableDiffusionImg2ImgPipeline" in text_of(play, "message")
+    assert play.controls["strength"].value == 1
+
+
+def test_a_photo_can_be_started_from(play):
+    set_controls(play, strength=0.5)
+    assert "load one, or choose one that is shown" in text_of(play, "strength")
+    photo = io.BytesIO()
+    Image.new("RGB", (64, 32), "teal").save(photo, "JPEG")
+    upload(play, photo.getvalue())
+    assert "it is the image to start from" in text_of(play, "message")
+    assert play.start.size == (64, 32) and "<img" in play.parts["strength"].value
+    generate(play)
+    assert play.results[0].image.size == (128, 128)
+
+
+# Chips
+
+
+@pytest.mark.parametrize(
+    ("prompt", "attribute", "value", "expected"),
+    [
+        ("portrait of a knight", "subject", "queen", "portrait of a queen"),
+        ("portrait of a knight", "age", "old", "portrait of a old knight"),
+        ("portrait of a old knight", "age", "oldest", "portrait of the oldest knight"),
+        ("the oldest knight", "age", "young", "a young knight"),
+        ("a knight, blue on red", "figure", "green", "a knight, green on red"),
+        ("a knight, blue on red", "background", "green", "a knight, blue on green"),
+        ("a knight,", "figure", "green", "a knight, dressed in green"),
+        ("a knight", "mood", "smiling", "a knight, smiling"),
+        ("", "subject", "queen", "queen"),
+    ],
+)
+def test_a_chip_swaps_its_rival_or_puts_its_word_in(prompt, attribute, value, expected):
+    path = MODELS_FOLDER / "tiny-judge/vocabulary.json"
+    vocabulary = json.loads(path.read_text(encoding="utf-8"))
+    assert put_phrase(prompt, attribute, value, vocabulary) == expected
+    control = ipywidgets.Textarea(prompt)
+    (box,) = make_chips(control, vocabulary).children
+    row = box.children[list(vocabulary).index(attribute)]
+    row.children[1 + list(vocabulary[attribute]["values"]).index(value)].click()
+    assert control.value == expected
+
+
 # Stop, and Generate again
 
 
@@ -306,7 +375,7 @@ def test_an_image_uploaded_in_colab_is_generated_again(pipeline, monkeypatch):
 def test_an_upload_that_is_no_png_gives_a_sentence(play):
     upload(play, b"GIF89a")
     assert text_of(play, "message") == "This file is not a PNG image that can be read."
-    assert not play.results
+    assert not play.results and not play.start
 
 
 def png_of(settings):
