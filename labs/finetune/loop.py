@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from diffusers import DiffusionPipeline, UNet2DConditionModel
+    from torch.utils.hooks import RemovableHandle
 
 WARMUP = 5  # steps in which the learning rate rises
 FILE = "pytorch_lora_weights.safetensors"  # as Diffusers names it
@@ -27,7 +27,7 @@ def train(
     learning_rate: float,
     save: Callable[[], object] = lambda: None,
     report: Callable[[int, list[float]], object] | None = None,
-    seconds: float = 20,
+    every: int = 50,
     seed: int = 0,
 ) -> list[float]:
     """Train parameters with AdamW, its learning rate falling to zero, for a number of steps.
@@ -40,7 +40,7 @@ def train(
         parameters: what is trained.
         loss_of: computes the loss of one batch, all of its randomness from the generator.
         save: called every 10 steps and at the end.
-        report: called with the number of steps done and the losses so far, every `seconds`.
+        report: called with the number of steps done and the losses so far, after `every` steps.
 
     Returns:
         The loss of each step.
@@ -57,7 +57,6 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     generator = torch.Generator("cpu").manual_seed(seed)
     losses: list[float] = []
-    reported = time.monotonic()
     try:
         for step in range(1, steps + 1):
             loss = loss_of(generator)
@@ -73,9 +72,8 @@ def train(
             losses.append(loss.item())
             if step % 10 == 0:
                 save()
-            if report and time.monotonic() - reported >= seconds:
+            if report and step % every == 0:
                 report(step, losses)
-                reported = time.monotonic()
     except KeyboardInterrupt:
         print(f"Interrupted after {len(losses)} of {steps} steps; what was learned is kept.")
     save()
@@ -97,6 +95,34 @@ def save_lora(unet: UNet2DConditionModel, folder: str | Path) -> Path:
         StableDiffusionPipeline.save_lora_weights(new, unet_lora_layers=layers)
         os.replace(Path(new) / FILE, Path(folder) / FILE)
     return Path(folder) / FILE
+
+
+def add_word(
+    pipeline: DiffusionPipeline, word: str, like: str
+) -> tuple[torch.nn.Parameter, RemovableHandle]:
+    """Teach the tokenizer a new word, whose vector can be trained while all weights stay.
+
+    Args:
+        word: such as "<gold>"; nothing that the tokenizer knows.
+        like: the word whose vector is its start.
+
+    Returns:
+        The vector, and a handle whose `remove` ends the vector's use.
+
+    Source: Gal et al. 2022, "An Image is Worth One Word".
+    """
+    for part in (pipeline.unet, pipeline.text_encoder):
+        part.requires_grad_(False)
+    table = pipeline.text_encoder.get_input_embeddings()
+    start = table.weight[pipeline.tokenizer(like).input_ids[1]].clone()
+    pipeline.load_textual_inversion({word: start}, token=word)
+    token, vector = pipeline.tokenizer.convert_tokens_to_ids(word), torch.nn.Parameter(start)
+
+    def put(table: torch.nn.Module, inputs: tuple[torch.Tensor], found: torch.Tensor) -> Any:
+        return torch.where((inputs[0] == token)[..., None], vector, found)
+
+    table = pipeline.text_encoder.get_input_embeddings()  # a new one, a row longer
+    return vector, table.register_forward_hook(put)
 
 
 def _learning_rate_factor(step: int, steps: int) -> float:

@@ -9,7 +9,7 @@ from peft import LoraConfig
 from safetensors.torch import load_file
 
 from helpers import get_inputs, image_distance
-from labs.finetune import save_lora, train
+from labs.finetune import add_word, save_lora, train
 
 
 def line(seed=0, steps=30, stop_at=None, **options):
@@ -52,8 +52,8 @@ def test_an_interrupt_keeps_what_was_learned(capsys):
 
 def test_progress_is_reported():
     reports = []
-    line(steps=3, report=lambda step, losses: reports.append((step, len(losses))), seconds=0)
-    assert reports == [(1, 1), (2, 2), (3, 3)]
+    line(steps=5, report=lambda step, losses: reports.append((step, len(losses))), every=2)
+    assert reports == [(2, 2), (4, 4)]
 
 
 def test_refused():
@@ -82,3 +82,22 @@ def test_diffusers_loads_what_was_saved(pipeline, tmp_path):
     other.load_lora_weights(file.parent)
     assert image_distance(generate(trained), generate(other)) < 1
     assert image_distance(before, generate(other)) > 1
+
+
+def test_only_the_vector_of_a_new_word_is_trained(pipeline):
+    text_encoder = copy.deepcopy(pipeline.text_encoder)
+    tokenizer = copy.deepcopy(pipeline.tokenizer)
+    parts = {"text_encoder": text_encoder, "tokenizer": tokenizer}
+    other = StableDiffusionPipeline(**pipeline.components | parts)
+    vector, hook = add_word(other, "<gold>", like="yellow")
+
+    def read(prompt):
+        return other.encode_prompt(prompt, "cpu", 1, False)[0]
+
+    assert torch.equal(read("a <gold> knight"), read("a yellow knight"))
+    plain = read("a knight")
+    train([vector], lambda _: read("a <gold> knight").pow(2).mean(), steps=2, learning_rate=0.1)
+    assert not torch.equal(read("a <gold> knight"), read("a yellow knight"))
+    assert torch.equal(read("a knight"), plain)
+    hook.remove()
+    assert torch.equal(read("a <gold> knight"), read("a yellow knight"))
