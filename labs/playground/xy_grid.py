@@ -131,7 +131,9 @@ def _label(name: str | Change, number: int, value: Any) -> str:
         text = str(value)
     else:  # a scheduler's class has a name; images and tensors are counted
         text = getattr(value, "__name__", str(number))
-    return text if callable(name) else f"{name.replace('_', ' ')} {text}"
+    if callable(name):
+        return text
+    return f"{name.removeprefix('num_inference_').replace('_', ' ')} {text}"
 
 
 def _lay_out(images: list[Image.Image], across: list[str], down: list[str]) -> Image.Image:

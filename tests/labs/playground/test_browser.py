@@ -1,10 +1,15 @@
-"""The playground in JupyterLab, in Chromium: what a reader does, in one visit."""
+"""The playground in JupyterLab, in Chromium: what a reader does, in one visit.
+
+Run as a program, this file takes the picture that notebook 11 shows:
+`PYTHONPATH=.:tests/shared python tests/labs/playground/test_browser.py docs/playground.jpg`.
+"""
 
 import os
 import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -82,15 +87,22 @@ def fill(page, label, value):
     control.press("Tab")
 
 
-def test_what_a_reader_does_in_jupyterlab(tmp_path):
+@contextmanager
+def open_playground(folder):
+    """Run a notebook with a playground alone in JupyterLab, and give its page."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, tmp_path / "play.ipynb")
-    with launch() as browser, serve(tmp_path) as address:
+    nbformat.write(notebook, folder / "play.ipynb")
+    with launch() as browser, serve(folder) as address:
         page = browser.new_context(viewport={"width": 1366, "height": 768}).new_page()
         page.set_default_timeout(PATIENCE)
         page.goto(f"{address}/lab/tree/play.ipynb")
         run_all(page)
+        yield page
+
+
+def test_what_a_reader_does_in_jupyterlab(tmp_path):
+    with open_playground(tmp_path) as page:
         play(page, tmp_path)
 
 
@@ -139,3 +151,21 @@ def play(page, folder):
         ".map(it => it.outerHTML)"
     )
     assert nameless == []  # screen readers read a name of every control
+
+
+def take_picture(page, path):
+    """Show nine seeds and the words of the model, and save the playground as JPEG."""
+    page.set_viewport_size({"width": 1366, "height": 1400})
+    page.get_by_text("Words that the model knows").click()
+    page.get_by_role("button", name="smiling", exact=True).click()
+    page.get_by_role("button", name="Nine seeds").click()
+    thumbnails = page.locator(".playground-thumbnail button")
+    expect(thumbnails).to_have_count(9)
+    expect(page.get_by_text("Done.")).to_be_visible()
+    thumbnails.nth(2).click()
+    page.locator(".playground").screenshot(path=path, type="jpeg", quality=85)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch, open_playground(Path(scratch)) as shown:
+        take_picture(shown, sys.argv[1])
