@@ -23,6 +23,8 @@ def put_phrase(prompt: str, attribute: str, value: str, vocabulary: dict[str, An
     """
     phrases = vocabulary[attribute]["values"][value]
     rival, kind = _find(prompt, vocabulary[attribute]["values"])
+    if attribute == "style" and not rival and re.search(_whole("portrait"), prompt):
+        rival = "portrait"  # what a prompt without a style begins with
     subject, _ = _find(prompt, vocabulary.get("subject", {"values": {}})["values"])
     phrase = phrases[min(kind, len(phrases) - 1)]
     if rival:

@@ -21,6 +21,7 @@ from helpers.grids import explain_black
 from labs.images import Settings, read_settings, save_image
 from labs.images.describe import describe_settings, differences, to_code
 from labs.images.generate import Stopped, check_pipeline, generate, notices
+from labs.images.settings import SettingsError
 from labs.playground import view
 from labs.playground.chips import make_chips
 from labs.playground.preview import fit_preview, preview
@@ -196,6 +197,8 @@ class Playground(ipywidgets.VBox):
             content = io.BytesIO(file["content"])
             try:
                 self.load(content)
+            except SettingsError as error:
+                self._say(str(error))
             except ValueError as error:
                 self._say(str(error))
                 with suppress(Exception):  # Pillow raises many kinds for what is no image

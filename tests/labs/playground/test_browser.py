@@ -158,6 +158,7 @@ def take_picture(page, path):
     page.set_viewport_size({"width": 1366, "height": 1400})
     page.get_by_text("Words that the model knows").click()
     page.get_by_role("button", name="smiling", exact=True).click()
+    fill(page, "Steps", 10)
     page.get_by_role("button", name="Nine seeds").click()
     thumbnails = page.locator(".playground-thumbnail button")
     expect(thumbnails).to_have_count(9)

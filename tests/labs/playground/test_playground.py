@@ -224,6 +224,8 @@ def test_a_photo_can_be_started_from(play):
         ("a knight, blue on red", "background", "green", "a knight, blue on green"),
         ("a knight,", "figure", "green", "a knight, dressed in green"),
         ("a knight", "mood", "smiling", "a knight, smiling"),
+        ("portrait of a knight", "style", "oil", "oil painting of a knight"),
+        ("portrait photo of a knight", "style", "oil", "oil painting of a knight"),
         ("", "subject", "queen", "queen"),
     ],
 )
