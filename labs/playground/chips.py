@@ -53,7 +53,8 @@ def make_chips(prompt: widgets.Textarea, vocabulary: dict[str, Any]) -> widgets.
 
             chip.on_click(put)
             row.append(chip)
-        rows.append(widgets.Box(row, layout={"flex_flow": "row wrap", "align_items": "center"}))
+        layout = {"flex": "none", "flex_flow": "row wrap", "align_items": "center"}
+        rows.append(widgets.Box(row, layout=layout))
     box = widgets.VBox(rows, layout={"max_height": "16em", "overflow": "auto"})
     chips = widgets.Accordion([box], selected_index=None)
     chips.set_title(0, "Words that the model knows")  # ipywidgets 7, which Colab has, too
