@@ -28,18 +28,8 @@ STYLE = f"""<style>
   padding: 0; background: transparent; display: flex; align-items: flex-end;
   justify-content: center; line-height: 2em; font-size: 80%}}
 </style>"""
-# Widgets pass on no keys, so a listener in the page presses Generate. An image that fails to load
-# is how HTML runs a script here; where a page forbids that, the button is still there.
-KEYS = """<img src="data:," alt="" hidden onerror="
-if (!window.playgroundKeys) window.playgroundKeys = document.addEventListener('keydown', event => {
-  const all = event.target.closest('.playground');
-  if (!all || event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
-  event.preventDefault();
-  event.target.dispatchEvent(new Event('change', {bubbles: true}));
-  all.querySelector('.playground-generate').click();
-}) ?? true">"""
 BUTTONS = {
-    "generate": ("Generate", "primary", "Generate with these settings (Ctrl+Enter)"),
+    "generate": ("Generate", "primary", "Generate with these settings"),
     "nine_seeds": ("Nine seeds", "", "Generate this seed and the next eight, to choose from"),
     "stop": ("Stop", "warning", "Stop after the current step"),
     "bring_back": ("Bring settings back", "", "Set the controls to the settings of this image"),
@@ -99,7 +89,6 @@ def make_buttons() -> dict[str, widgets.Button]:
     for name, (text, style, tooltip) in BUTTONS.items():
         button = widgets.Button(description=text, button_style=style, tooltip=tooltip)
         button.layout.width, button.disabled = "auto", name not in READY
-        button.add_class(f"playground-{name.replace('_', '-')}")
         buttons[name] = button
     return buttons
 
@@ -135,7 +124,7 @@ def lay_out(
         widgets.VBox(right, layout={"flex": "2 1 280px"}),
     ]
     layout = {"flex_flow": "row wrap", "grid_gap": "1em"}
-    return [widgets.HTML(STYLE + KEYS), widgets.Box(columns, layout=layout)]
+    return [widgets.HTML(STYLE), widgets.Box(columns, layout=layout)]
 
 
 def _row(*children: widgets.Widget) -> widgets.Box:

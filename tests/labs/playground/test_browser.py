@@ -113,8 +113,8 @@ def play(page, folder):
     expect(page.get_by_text("read in pieces: bicycle")).to_be_visible()
     page.get_by_text("Words that the model knows").click()
     page.get_by_role("button", name="smiling", exact=True).click()
-    page.get_by_label("Seed", exact=True).fill("7")
-    page.keyboard.press("Control+Enter")
+    fill(page, "Seed", 7)
+    page.get_by_role("button", name="Generate").click()
     expect(thumbnails).to_have_count(1)
     expect(image).to_have_attribute("alt", re.compile("seed 7 .* a queen on a bicycle, smiling"))
 
