@@ -1,8 +1,6 @@
 """Every way to install the tutorial installs the same packages, and all that the code imports."""
 
-import ast
 import importlib.metadata
-import json
 import re
 import subprocess
 import sys
@@ -14,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from sources import imported
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -46,12 +45,8 @@ def test_constraints_cover_everything_that_is_installed_with_the_tutorial():
             if needed.marker is None or needed.marker.evaluate({"extra": ""}):
                 todo |= {canonicalize_name(needed.name)} - seen
         todo -= set(filter(CUDA.fullmatch, todo))
-    assert not seen - read_constraints().keys()
-
-
-@pytest.mark.parametrize("name", ["appnope", "colorama", "pywinpty"])
-def test_constraints_cover_the_other_platforms(name):
-    assert name in read_constraints()
+    others = {"appnope", "colorama", "pywinpty"}  # of macOS and Windows
+    assert not (seen | others) - read_constraints().keys()
 
 
 def test_what_is_installed_is_what_the_constraints_say():
@@ -65,25 +60,15 @@ def test_what_is_installed_is_what_the_constraints_say():
     assert {"torch", "diffusers", "transformers", "pytest"} <= installed.keys()
 
 
-def imports(path):
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".ipynb":
-        cells = json.loads(text)["cells"]
-        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-        text = re.sub(r"^\s*[%!].*$", "", text, flags=re.MULTILINE)
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module.partition(".")[0]
-
-
 @pytest.mark.parametrize(
     ("pattern", "declared"),
     [
         ("helpers/**/*.py", READER),
-        ("notebooks/0[0-4]*.ipynb", READER),
-        ("[lnt]*/**/*.py", REQUIREMENTS),
+        ("labs/[!f]*/**/*.py", READER),
+        ("labs/f[io]*/**/*.py", READER),  # all but labs/fast
+        ("notebooks/0[!6]*.ipynb", READER),
+        ("notebooks/1*.ipynb", READER),
+        ("[lt]*/**/*.py", REQUIREMENTS),
         ("notebooks/**/[!.]*.ipynb", REQUIREMENTS),
     ],
 )
@@ -92,7 +77,9 @@ def test_what_is_imported_is_declared(pattern, declared):
     ours = {path.stem for path in [*ROOT.iterdir(), *ROOT.glob("tests/shared/*.py")]}
     packages = importlib.metadata.packages_distributions()
     for path in ROOT.glob(pattern):
-        for module in set(imports(path)) - sys.stdlib_module_names - ours - {"pip"}:
+        for module in (
+            {top for top, *_ in imported(path)} - sys.stdlib_module_names - ours - {"pip"}
+        ):
             found = {canonicalize_name(name) for name in packages.get(module, [module])}
             assert found & names, f"{path.relative_to(ROOT)} imports {module}"
 
