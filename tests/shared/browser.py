@@ -33,23 +33,29 @@ def launch():
 
 
 @contextmanager
-def serve(folder):
-    """Serve a built page, and give its address."""
+def serve(folder, threads=True):
+    """Serve a built page, and give its address; in a room, browsers give it a single thread."""
     from tools.page import PageHandler, PageServer
 
-    server = PageServer(("localhost", 0), partial(PageHandler, directory=str(folder)))
+    class RoomHandler(PageHandler):
+        def send_header(self, name, value):
+            if not name.startswith("Cross-Origin-"):
+                super().send_header(name, value)
+
+    handler = PageHandler if threads else RoomHandler
+    server = PageServer(("localhost", 0), partial(handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://localhost:{server.server_port}/"
     server.shutdown()
     server.server_close()
 
 
-def generate(page, **settings):
-    """Set the controls, generate, and return the image as an array (128 x 128 x 3)."""
+def set_controls(page, **settings):
+    """Set the page's controls, by their names."""
     for control, value in settings.items():
         if control == "scheduler":
             page.select_option("#scheduler", value)
-        elif control in ("steps", "guidance"):
+        elif control in ("steps", "guidance", "scale", "step"):
             page.evaluate(
                 "([id, value]) => { const input = document.getElementById(id); input.value = value;"
                 " input.dispatchEvent(new Event('input', {bubbles: true})); }",
@@ -57,6 +63,11 @@ def generate(page, **settings):
             )
         else:
             page.fill(f"#{control.replace('_', '-')}", value)
+
+
+def generate(page, **settings):
+    """Set the controls, generate, and return the image as an array (128 x 128 x 3)."""
+    set_controls(page, **settings)
     page.click("#generate")  # disables the button at once, and a single step may enable it soon
     page.wait_for_selector(READY)
     pixels = page.evaluate(

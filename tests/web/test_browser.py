@@ -6,7 +6,7 @@ import urllib.request
 import browser
 import numpy as np
 import pytest
-from browser import READY, generate, of_pytorch
+from browser import READY, generate, of_pytorch, set_controls
 
 from labs.images import read_settings
 from tools import page as page_tool
@@ -79,8 +79,21 @@ def test_the_strip_shows_every_step_and_can_be_scrubbed(opened):
     opened.locator("#step").focus()
     opened.keyboard.press("ArrowLeft")
     assert opened.inner_text("#step-value") == "5 of 6"
-    assert opened.locator("#attended button").count() == 7  # the words of the prompt
     assert last.std() > 10
+
+
+def test_words_light_up_and_the_guidance_of_a_step_can_be_changed(opened):
+    generate(opened, steps=5)
+    assert opened.locator("#attended button").count() == 7  # the words of the prompt
+    opened.locator("#attended button").last.focus()
+    assert opened.evaluate("document.getElementById('attention').style.opacity") == "1"
+    opened.click("#explain summary")
+    for scale in ("7.5", "3"):
+        set_controls(opened, scale=scale)
+        opened.wait_for_selector(f"#predictions figcaption:has-text('guided, scale {scale}')")
+    generate(opened, guidance=1, steps=1)
+    assert "without guidance" in opened.inner_text("#unexplained")
+    assert opened.locator("#predictions").is_hidden()
 
 
 def test_stop_stops_and_the_next_image_can_be_generated(opened):
@@ -147,6 +160,7 @@ def test_without_a_connection_it_goes_on_once_it_is_loaded(opened):
     [
         ("abort", "could not be downloaded: check the connection"),
         ("missing", "could not be downloaded (error 404)"),
+        ("no memory", "ran out of memory"),
         ("no simd", "lacks WebAssembly SIMD"),
     ],
 )
@@ -155,6 +169,11 @@ def test_what_goes_wrong_at_the_start_gets_a_sentence(chromium, address, broken,
     page = context.new_page()
     if broken == "no simd":
         page.add_init_script("WebAssembly.validate = () => false")
+    elif broken == "no memory":  # in the worker, which sees no init script
+        fail = "throw new RangeError('WebAssembly.Memory(): could not allocate memory');"
+        context.route("**/pipeline.js", lambda route: route.fulfill(
+            body=f"export class Pipeline {{ constructor() {{ {fail} }} }}",
+            content_type="text/javascript"))  # fmt: skip
     elif broken == "abort":
         context.route("**/unet.onnx", lambda route: route.abort())
     else:

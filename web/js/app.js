@@ -99,6 +99,7 @@ const handlers = {
     if (cut) notes.push(`The prompt is longer than 77 tokens, the rest is ignored: "${cut.slice(0, 60)}".`);
     if (unknown.length) notes.push(`The model has never seen: ${unknown.join(", ")}.`);
     get("prompt-note").textContent = notes.join(" ");
+    if (shown === running) showWords();
   },
   step({ id, index, steps, pixels, maps }) {
     if (running?.id !== id) return;
@@ -116,6 +117,7 @@ const handlers = {
   },
   stopped() {
     say("Stopped. The settings are kept: choose Generate to start again.");
+    if (shown === running) get("image").setAttribute("aria-label", "An image that was stopped before it was finished");
     setBusy(false);
   },
   error({ message }) {
@@ -124,7 +126,7 @@ const handlers = {
     if (!results.length && !get("progress").hidden) get("generate").disabled = true;
   },
   explained(message) {
-    explainGuidance(get("predictions"), message);
+    if (message.id === shown.id) explainGuidance(get("predictions"), message);
   },
 };
 
@@ -140,9 +142,14 @@ function show(result) {
   get("strip").replaceChildren();
   for (const id of ["save", "link"]) get(id).disabled = !result.complete;
   get("image").setAttribute("aria-label", result.complete ? describe(result.settings) : "An image that is being generated");
-  highlightWords(get("attended"), get("attention"), () => ({ words: shown.words, maps: shown.maps }));
+  showWords();
   if (count) showFrame(count - 1);
   else paint(get("image"), null);
+}
+
+function showWords() {
+  const { words } = shown;
+  if (words.length) highlightWords(get("attended"), get("attention"), words, () => shown.maps);
 }
 
 function showFrame(index) {
@@ -168,11 +175,12 @@ get("step").addEventListener("input", ({ target }) => {
 
 function askForExplanation() {
   get("scale-value").value = get("scale").value;
-  const last = shown?.complete && shown === results.at(-1) && !running;
-  if (!get("explain").open || !last) return;
-  const guided = shown.settings.guidanceScale > 1;
-  get("unguided").hidden = guided;
-  if (!guided) return;
+  if (!get("explain").open || !shown || running) return;
+  const problem = shown !== results.at(-1) ? "Only the newest image that was finished can be explained: choose Generate."
+    : shown.settings.guidanceScale > 1 ? "" : "This image was generated without guidance, from one prediction a step: choose a guidance scale above 1 and generate again.";
+  get("unexplained").textContent = problem;
+  get("predictions").hidden = Boolean(problem);
+  if (problem) return;
   worker.postMessage({ type: "explain", id: shown.id, index: Number(get("step").value), scale: Number(get("scale").value) });
 }
 
@@ -235,7 +243,7 @@ get("save").addEventListener("click", async () => {
 });
 
 get("link").addEventListener("click", async () => {
-  location.hash = toLink(shown.settings, DEFAULTS);
+  history.replaceState(null, "", `#${toLink(shown.settings, DEFAULTS)}`); // leaves the controls as they are
   try {
     await navigator.clipboard.writeText(location.href);
     say("The link is copied.");

@@ -20,26 +20,19 @@ export function toBlob(image) {
  *
  * @param {HTMLElement} list
  * @param {HTMLCanvasElement} canvas
- * @param {() => {words: object[], maps: Float32Array[]}} read what is shown now
+ * @param {{text: string, first: number, last: number}[]} words
+ * @param {() => Float32Array[]} readMaps the attention of the steps so far
  */
-export function highlightWords(list, canvas, read) {
+export function highlightWords(list, canvas, words, readMaps) {
   const hide = () => (canvas.style.opacity = 0);
-  const fill = () => {
-    const { words } = read();
-    if (!words.length) return requestAnimationFrame(fill);
-    list.replaceChildren(...words.map((word) => makeWord(word)));
-  };
   const makeWord = (word) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = word.text;
-    for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => showMap(canvas, word, read().maps));
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: word.text });
+    for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => showMap(canvas, word, readMaps()));
     for (const event of ["pointerleave", "blur"]) button.addEventListener(event, hide);
     return button;
   };
   hide();
-  if (read().words.length) fill();
-  else setTimeout(() => read().words.length && fill(), 500);
+  list.replaceChildren(...words.map(makeWord));
 }
 
 /** Lay the attention to a word, averaged over its tokens and the steps so far, over the image. */

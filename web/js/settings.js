@@ -4,6 +4,7 @@ const CHUNK = "effective-diffusion";
 const SAMPLERS = { DPMSolverMultistepScheduler: "DPM++ 2M", DDIMScheduler: "DDIM", LCMScheduler: "LCM" };
 export const MAX_SEED = 2n ** 64n - 1n;
 const SIZE = 128;
+const FEW_STEPS = "tiny-portraits-lcm"; // the LoRA weights that are merged into the U-Net for LCM
 
 /**
  * @typedef {object} Settings
@@ -25,18 +26,21 @@ export function problemOf({ prompt, negativePrompt, seed, steps, guidanceScale, 
   return "";
 }
 
+const lorasOf = (scheduler) => (scheduler === "LCMScheduler" ? { [FEW_STEPS]: 1 } : {});
+
 /** The text chunks of a PNG with these settings. @param {Settings} settings */
 export function toTexts(settings) {
   const { prompt, negativePrompt, seed, steps, guidanceScale, scheduler } = settings;
   const json = {
     prompt, negative_prompt: negativePrompt, seed: 0, num_inference_steps: steps, guidance_scale: guidanceScale,
-    scheduler, model: "tiny-portraits", dtype: "float32", height: SIZE, width: SIZE,
+    scheduler, model: "tiny-portraits", dtype: "float32", height: SIZE, width: SIZE, loras: lorasOf(scheduler),
   };
   // A seed beyond 2**53 survives only as digits, not as a JavaScript number.
   const full = JSON.stringify(json).replace('"seed":0', `"seed":${BigInt(seed)}`);
   const values = `Steps: ${steps}, Sampler: ${SAMPLERS[scheduler]}, CFG scale: ${guidanceScale}, Seed: ${BigInt(seed)}, Size: ${SIZE}x${SIZE}, Model: tiny-portraits`;
   const negative = negativePrompt ? `Negative prompt: ${negativePrompt}\n` : "";
-  return { parameters: `${prompt}\n${negative}${values}`, [CHUNK]: full };
+  const loras = Object.entries(json.loras).map(([name, strength]) => ` <lora:${name}:${strength}>`).join("");
+  return { parameters: `${prompt}${loras}\n${negative}${values}`, [CHUNK]: full };
 }
 
 /**
@@ -55,12 +59,17 @@ export function fromTexts(texts) {
     throw new Error("The settings in this image are damaged.");
   }
   if (data.model !== "tiny-portraits") throw new Error(`This image was made by another model (${data.model}).`);
+  if ([data.height, data.width].some((side) => (side ?? SIZE) !== SIZE)) throw new Error(`This image has another size than the ${SIZE} x ${SIZE} pixels of this page.`);
   const settings = {
     prompt: String(data.prompt), negativePrompt: String(data.negative_prompt ?? ""), seed,
     steps: data.num_inference_steps, guidanceScale: data.guidance_scale, scheduler: data.scheduler,
   };
   const problem = problemOf(settings);
   if (problem) throw new Error(problem);
+  const { [FEW_STEPS]: fewSteps = 0, ...others } = data.loras ?? {};
+  const changes = [...Object.keys(others), data.unrecorded].filter(Boolean).join(", ");
+  if (changes) throw new Error(`This image was made with ${changes}, which this page does not have.`);
+  if (fewSteps !== (lorasOf(settings.scheduler)[FEW_STEPS] ?? 0)) throw new Error("This page uses the weights for few steps with LCM, and only with it; this image was made otherwise.");
   return settings;
 }
 
@@ -73,9 +82,11 @@ export function toLink(settings, defaults) {
 /** The settings in a link; what it leaves out, or says wrongly, is the default's. */
 export function fromLink(hash, defaults) {
   const found = new URLSearchParams(hash.replace(/^#/, ""));
-  const settings = { ...defaults };
+  let settings = { ...defaults };
   for (const [name, value] of Object.entries(defaults)) {
-    if (found.has(name)) settings[name] = typeof value === "number" ? Number(found.get(name)) : found.get(name);
+    if (!found.has(name)) continue;
+    const changed = { ...settings, [name]: typeof value === "number" ? Number(found.get(name)) : found.get(name) };
+    if (!problemOf(changed)) settings = changed;
   }
-  return problemOf(settings) ? { ...defaults } : settings;
+  return settings;
 }

@@ -9,7 +9,7 @@ let pipeline = null;
 let regularUnet = null;
 let fewStepUnet = null;
 let current = 0; // the number of the request that is running; 0: none
-let trace = []; // the steps of the last image, for `explain`
+let trace = []; // the steps of the last image that was finished, for `explain`
 
 ort.env.wasm.wasmPaths = new URL("../ort/", import.meta.url).href;
 ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
@@ -85,9 +85,9 @@ async function generate({ id, request }) {
   const unknown = words.map(({ text }) => text).filter((text) => /\p{L}/u.test(text) && !pipeline.tokenizer.knows(text));
   postMessage({ type: "prompt", id, words, cut, unknown });
   const started = performance.now();
-  trace = [];
+  const taken = [];
   for await (const step of pipeline.generate(request)) {
-    trace.push(step);
+    taken.push(step);
     const last = step.index === step.steps - 1;
     const pixels = await pipeline.decode(last ? step.latents : step.original);
     await new Promise((resolve) => setTimeout(resolve)); // lets a message to stop arrive
@@ -95,6 +95,7 @@ async function generate({ id, request }) {
     postMessage({ type: "step", id, index: step.index, steps: step.steps, pixels, maps: step.maps });
   }
   current = 0;
+  trace = taken;
   postMessage({ type: "done", id, seconds: (performance.now() - started) / 1000 });
 }
 

@@ -14,7 +14,7 @@ const PIXEL = Uint8Array.from(
 );
 
 test("settings survive a PNG, whatever they hold", () => {
-  for (const changes of [{}, { prompt: "🙂 königin, \"quoted\"\nline" }, { seed: "18446744073709551615" }, { negativePrompt: "smiling", steps: 4 }]) {
+  for (const changes of [{}, { scheduler: "LCMScheduler" }, { prompt: "🙂 königin, \"quoted\"\nline" }, { seed: "18446744073709551615" }, { negativePrompt: "smiling", steps: 4 }]) {
     const settings = { ...DEFAULTS, ...changes };
     assert.deepEqual(fromTexts(readTexts(writeTexts(PIXEL, toTexts(settings)))), settings);
   }
@@ -27,6 +27,17 @@ test("a PNG without settings, and a file that is none, get a sentence", () => {
   assert.throws(() => fromTexts({ "effective-diffusion": '{"prompt":"a","seed":1,"model":"other/model"}' }), /another model/);
 });
 
+test("what this page cannot make again is refused", () => {
+  const chunk = (changes) => ({ "effective-diffusion": JSON.stringify({ prompt: "a", seed: 1, num_inference_steps: 4, guidance_scale: 1, scheduler: "LCMScheduler", model: "tiny-portraits", loras: { "tiny-portraits-lcm": 1 }, ...changes }) });
+  assert.equal(fromTexts(chunk({})).scheduler, "LCMScheduler");
+  assert.throws(() => fromTexts(chunk({ loras: {} })), /weights for few steps/);
+  assert.throws(() => fromTexts(chunk({ scheduler: "DDIMScheduler" })), /weights for few steps/);
+  assert.throws(() => fromTexts(chunk({ loras: { neon: 0.5 } })), /made with neon, which/);
+  assert.throws(() => fromTexts(chunk({ unrecorded: "FreeU" })), /made with FreeU, which/);
+  assert.throws(() => fromTexts(chunk({ width: 192 })), /another size/);
+  assert.match(toTexts({ ...DEFAULTS, scheduler: "LCMScheduler" }).parameters, /<lora:tiny-portraits-lcm:1>/);
+});
+
 test("a link holds prompt, seed and what differs from the defaults", () => {
   const settings = { ...DEFAULTS, prompt: "a queen & a knight", seed: "7", steps: 10 };
   const link = toLink(settings, DEFAULTS);
@@ -34,7 +45,8 @@ test("a link holds prompt, seed and what differs from the defaults", () => {
   assert.ok(!link.includes("guidanceScale"));
 });
 
-test("a link that says nonsense leaves the defaults", () => {
+test("what a link says wrongly is the default's", () => {
+  assert.deepEqual(fromLink("#steps=many&seed=-1&prompt=a+queen", DEFAULTS), { ...DEFAULTS, prompt: "a queen" });
   assert.deepEqual(fromLink("#steps=many&seed=-1", DEFAULTS), DEFAULTS);
   assert.deepEqual(fromLink("", DEFAULTS), DEFAULTS);
 });
