@@ -1,19 +1,21 @@
-"""Measure the page that `make page` built, in Chromium: all of it, or the parts that are named.
+"""Measure the page that `make page` built, in Chromium, against its bars.
 
-python tests/shared/measure_page.py visitors seconds images memory
+All of it takes a quarter of an hour on a quiet machine of two cores; parts can be named, and be
+made smaller to try them:
+
+    python tests/shared/measure_page.py
+    python tests/shared/measure_page.py images seconds --prompts 2 --repeats 1
 """
 
-import json
-import sys
-import tempfile
+import argparse
+import statistics
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import psutil
-from browser import READY, generate, launch, of_pytorch, serve
+from browser import READY, generate, launch, of_pytorch, serve, set_controls
 
 from tools.page import PAGE
 
@@ -22,107 +24,144 @@ PROMPTS = [
     *(f"portrait photo of a {name}" for name in WHO),
     *(f"oil painting of a old {name}, blue on red, side profile, smiling" for name in WHO),
 ]
-IMAGES, VISITORS = 200, 30
+DPM, DDIM, LCM = "DPMSolverMultistepScheduler", "DDIMScheduler", "LCMScheduler"
+# Seconds from a click on Generate to the image, by the page's own clock.
+CLICK = """() => new Promise((resolve) => {
+  const button = document.getElementById("generate");
+  const start = performance.now();
+  new MutationObserver((_, observer) => {
+    if (button.disabled) return;
+    observer.disconnect();
+    resolve((performance.now() - start) / 1000);
+  }).observe(button, { attributeFilter: ["disabled"] });
+  button.click();
+})"""
+LONG_TASKS = """window.longTasks = [];
+new PerformanceObserver((list) => window.longTasks.push(...list.getEntries()))
+  .observe({ type: "longtask" });"""
+
+
+def report(what, value, bar=None):
+    """Print a figure, and whether it is at most its bar."""
+    verdict = "" if bar is None else f"   bar {bar:g}: {'met' if value <= bar else 'MISSED'}"
+    print(f"{what}: {value:.2f}{verdict}", flush=True)
 
 
 def open_page(browser, address):
     page = browser.new_context(viewport={"width": 1366, "height": 768}).new_page()
     page.set_default_timeout(600_000)
+    page.add_init_script(LONG_TASKS)
     page.goto(address)
     page.wait_for_selector(READY)
     return page
 
 
-def compare_images(browser, address):
-    """Sixteen prompts and seeds: the largest difference of a pixel to PyTorch's image, of 255."""
-    page = open_page(browser, address)
-    for scheduler, steps in (
-        ("LCMScheduler", 4), ("DPMSolverMultistepScheduler", 20), ("DDIMScheduler", 20),
-    ):  # fmt: skip
-        print(f"{scheduler}, {steps} steps:", end="", flush=True)
-        for seed, prompt in enumerate(PROMPTS):
-            shown = generate(page, scheduler=scheduler, steps=steps, prompt=prompt, seed=str(seed))
-            difference = np.abs(shown - of_pytorch(scheduler, prompt, seed, steps))
-            print(f" {difference.max()}", end="", flush=True)
-        print()
+def compare_images(browser, options):
+    """Prompts and seeds: the largest difference of a pixel to PyTorch's image, of 255."""
+    with serve(PAGE) as address:
+        page = open_page(browser, address)
+        for scheduler, steps in ((DPM, 20), (DDIM, 20), (LCM, 4)):
+            largest = 0
+            for seed, prompt in enumerate(PROMPTS[: options.prompts]):
+                shown = generate(
+                    page, scheduler=scheduler, steps=steps, prompt=prompt, seed=str(seed)
+                )
+                difference = np.abs(shown - of_pytorch(scheduler, prompt, seed, steps)).max()
+                largest = max(largest, int(difference))
+            what = f"{options.prompts} images, {scheduler}, {steps} steps: of 255, at most"
+            report(what, largest, 2)
 
 
-def processor_seconds():
-    """What Chromium's processes have computed: on a busy machine, more telling than the clock."""
-    times = [process.cpu_times() for process in psutil.Process().children(recursive=True)]
-    return sum(each.user + each.system for each in times)
+def time_images(browser, options):
+    """Seconds to the first image and of later ones, and long tasks of the main thread meanwhile.
+
+    The bars are those of one thread, which is what browsers give a page that a room's server sends.
+    """
+    for threads in (False, True):
+        with serve(PAGE, threads=threads) as address:
+            page = open_page(browser, address)
+            count = page.inner_text("#status").partition("with ")[2].partition(":")[0]
+            start = page.evaluate("performance.now()")
+            bars = (None, None, None) if threads else (6, 2.5, 0.6)
+            page.evaluate(CLICK)
+            opened = page.evaluate("performance.now()") / 1000
+            report(f"{count}: page opened to first image of 20 steps, seconds", opened, bars[0])
+            seconds = [page.evaluate(CLICK) for _ in range(options.repeats)]
+            report(f"{count}: each next image, seconds", statistics.median(seconds), bars[1])
+            set_controls(page, scheduler=LCM)
+            page.evaluate(CLICK)  # fetches the weights
+            seconds = [page.evaluate(CLICK) for _ in range(options.repeats)]
+            report(f"{count}: four steps, seconds", statistics.median(seconds), bars[2])
+            tasks = page.evaluate(
+                "(start) => longTasks.filter((task) => task.startTime > start)"
+                ".map((task) => task.duration)", start,
+            )  # fmt: skip
+            report(f"{count}: longest task over 50 ms, milliseconds", max(tasks, default=0), 50)
+            page.context.close()
 
 
-def time_images(browser, address):
-    """Seconds to the first image and of later ones, and the longest task on the main thread."""
-    start, before = time.perf_counter(), processor_seconds()
-    page = open_page(browser, address)
-    print(page.inner_text("#status"))
-    generate(page)
-    spent = processor_seconds() - before
-    print(f"opened to first image: {time.perf_counter() - start:.1f} s, {spent:.1f} of a processor")
-    categories = ["toplevel", "disabled-by-default-devtools.timeline"]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        browser.start_tracing(page=page, path=path, categories=categories)
-        for scheduler in ("DPMSolverMultistepScheduler", "LCMScheduler", "LCMScheduler"):
-            before = processor_seconds()
-            generate(page, scheduler=scheduler)
-            spent = processor_seconds() - before
-            print(f"{scheduler}: {page.inner_text('#status')} {spent:.1f} s of a processor")
-        browser.stop_tracing()
-        events = json.loads(path.read_text())["traceEvents"]
-    names = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
-    tasks = [
-        event for event in events
-        if event["name"] == "RunTask" or event["name"].endswith("::RunTask")
-        if names.get((event["pid"], event["tid"])) == "CrRendererMain"
-    ]  # fmt: skip
-    for key, what in (("dur", "by the clock"), ("tdur", "of a processor")):
-        longest = max(event.get(key, 0) for event in tasks) / 1000
-        print(f"longest of {len(tasks)} tasks on the main thread: {longest:.0f} ms {what}")
+def renderer_memory():
+    """Megabytes that Chromium's renderers hold, each shared page counted once."""
+    processes = psutil.Process().children(recursive=True)
+    renderers = [each for each in processes if "type=renderer" in " ".join(each.cmdline())]
+    return sum(each.memory_full_info().pss for each in renderers) / 1e6
 
 
-def watch_memory(browser, address):
-    """Memory of all of Chromium's processes, while 200 images are generated."""
-    page = open_page(browser, address)
-    for number in range(IMAGES + 1):
-        generate(page, steps=20 if number % 10 == 0 else 2, seed=str(number))
-        if number % 20 == 0:
-            page.request_gc()
-            processes = [
-                process.memory_full_info().pss for process in psutil.Process().children(True)
-                if "type=renderer" in " ".join(process.cmdline())
-            ]  # fmt: skip
-            print(f"{number} images: {sum(processes) / 1e6:.0f} MB", flush=True)
+def watch_memory(browser, options):
+    """Growth of memory while many images are generated; the history is full after fifty."""
+    with serve(PAGE) as address:
+        page, held = open_page(browser, address), []
+        for number in range(options.images + 1):
+            generate(page, steps=20 if number % 10 == 0 else 2, seed=str(number))
+            if number % max(1, options.images // 10) == 0:
+                page.request_gc()
+                held.append(renderer_memory())
+        page.context.close()
+    print("MB:", *(f"{megabytes:.0f}" for megabytes in held))
+    later = held[len(held) // 4 :]
+    report(f"{options.images} images: memory grows by %", 100 * (max(later) / later[0] - 1), 10)
 
 
 def visit(address):
     """Ask for what a browser asks for, and return the bytes that came."""
     files = [path for path in PAGE.rglob("*") if path.is_file() and path.suffix != ".gz"]
-    names = [path.relative_to(PAGE).as_posix() for path in files]
     size = 0
-    for name in names:
+    for name in (path.relative_to(PAGE).as_posix() for path in files):
         request = urllib.request.Request(address + name, headers={"Accept-Encoding": "gzip"})
         with urllib.request.urlopen(request) as response:
             size += len(response.read())
     return size
 
 
-def count_visitors(browser, address):
-    """Thirty visitors at once, each of whom fetches everything, the few-step weights included."""
-    start = time.perf_counter()
-    with ThreadPoolExecutor(VISITORS) as pool:
-        sizes = list(pool.map(visit, [address] * VISITORS))
-    seconds = time.perf_counter() - start
-    print(f"{VISITORS} visitors, {sizes[0] / 1e6:.1f} MB each: all loaded in {seconds:.1f} s")
+def count_visitors(browser, options):
+    """Visitors at once, each of whom fetches everything, the few-step weights included."""
+    with serve(PAGE) as address, ThreadPoolExecutor(options.visitors) as pool:
+        start = time.perf_counter()
+        sizes = list(pool.map(visit, [address] * options.visitors))
+        seconds = time.perf_counter() - start
+    what = f"{options.visitors} visitors, {sizes[0] / 1e6:.1f} MB each: seconds until all loaded"
+    report(what, seconds, 30)
+
+
+PARTS = {
+    "visitors": count_visitors, "seconds": time_images, "images": compare_images,
+    "memory": watch_memory,
+}  # fmt: skip
+
+
+def main():
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
+    parser.add_argument("--prompts", type=int, default=len(PROMPTS))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--visitors", type=int, default=30)
+    options = parser.parse_args()
+    with launch() as browser:
+        for name in options.parts or PARTS:
+            PARTS[name](browser, options)
 
 
 if __name__ == "__main__":
-    parts = {
-        "visitors": count_visitors, "seconds": time_images, "images": compare_images,
-        "memory": watch_memory,
-    }  # fmt: skip
-    with launch() as browser, serve(PAGE) as address:
-        for name in sys.argv[1:] or parts:
-            parts[name](browser, address)
+    main()
