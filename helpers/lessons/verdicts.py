@@ -150,7 +150,7 @@ def newer_checkpoint(scores: Mapping[str, tuple[float, float]]) -> Verdict:
 
 def decoder(psnr: Sequence[float], edges: Sequence[float]) -> Verdict:
     """L13, by two scores, each before and after. Held: both improve. Mixed: one of them."""
-    wins = (psnr[1] > psnr[0]) + (abs(edges[1] - 1) < abs(edges[0] - 1))
+    wins = sum([psnr[1] > psnr[0], abs(edges[1] - 1) < abs(edges[0] - 1)])  # NumPy's numbers too
     why = f"another decoder was tested: edges {edges[0]:.0%}, then {edges[1]:.0%}; "
     why += f"PSNR {psnr[0]:.1f}, then {psnr[1]:.1f} dB."
     return Verdict(("contradicted", "mixed", "held")[wins], why)
