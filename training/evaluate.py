@@ -36,7 +36,7 @@ from helpers import (
     use_scheduler,
 )
 from helpers.judge import Judge
-from training import autoencoder, captions, card, dataset
+from training import autoencoder, captions, card, dataset, style
 from training.dataset import FIRST_UNSEEN_SPEC, spec_of
 from training.portraits import VALUES, Spec, draw
 from training.texture import edge_strength, sliced_wasserstein
@@ -46,6 +46,7 @@ Images = Sequence[Image.Image]
 
 BATCH = 8
 SOLVER = "DPMSolverMultistepScheduler"
+STYLE, STYLED = "neon", 64  # the style of the checkpoint, and the prompts that it gets
 COMPARED = 128  # prompts that the other schedulers get, too
 FACE = (slice(28, 104), slice(32, 96))  # rows and columns of a face in an image
 REDRAW = {"strength": 0.25, "num_inference_steps": 40}  # from step 250 of 1,000
@@ -228,15 +229,41 @@ def short_prompt_figures(
     return shares | texture(images, to_array([draw(spec) for spec in specs]))
 
 
+def style_figures(
+    final: DiffusionPipeline, styled: DiffusionPipeline, prompts: list[str], judge: Judge,
+    **settings: object,
+) -> dict[str, float]:  # fmt: skip
+    """What a checkpoint with a style of its own gains in that style and loses elsewhere.
+
+    Returns:
+        "styled" and "final": the mean distance of pixels from the style's colors, in units of 255,
+        where prompts name the style; "lost": adherence lost where they do not, in points.
+    """
+    seeds, palette = range(len(prompts)), np.array(style.STYLES[STYLE].palette)
+    named = [f"{STYLE} portrait{text[text.index(' of ') :]}" for text in prompts]
+    places = np.linspace(0, len(palette) - 1, 33)
+    colors = np.stack([np.interp(places, range(len(palette)), c) for c in palette.T], -1)
+
+    def distance(pipeline: DiffusionPipeline) -> float:
+        pixels = to_array(generate(pipeline, named, seeds, **settings))[..., None, :]
+        return float(np.mean([np.linalg.norm(p - colors, axis=-1).min(-1).mean() for p in pixels]))
+
+    right = [adherence(generate(pipeline, prompts, seeds, **settings), prompts, judge)
+             for pipeline in (final, styled)]  # fmt: skip
+    lost = card.percent(right[0]) - card.percent(right[1])
+    return {"styled": distance(styled), "final": distance(final), "lost": lost}
+
+
 def loaded_pipelines() -> dict[str, DiffusionPipeline]:
-    """The final model and the early checkpoint with DPM-Solver++, and the few-step model."""
+    """The final, the early and the styled model with DPM-Solver++, and the few-step model."""
     few = load_pipeline("tiny-portraits")
     few.load_lora_weights(MODELS_FOLDER / "tiny-portraits-lcm")
     few.scheduler = LCMScheduler.from_config(few.scheduler.config)
-    final, early = (
-        load_pipeline(name, scheduler=SOLVER) for name in ("tiny-portraits", "tiny-portraits-early")
-    )
-    pipelines = {"final": final, "early": early, "few": few}
+    names = {"final": "", "early": "-early", "styled": f"-{STYLE}"}
+    pipelines = {
+        key: load_pipeline(f"tiny-portraits{name}", scheduler=SOLVER) for key, name in names.items()
+    }
+    pipelines["few"], final = few, pipelines["final"]
     set_threads_for(final)
     for pipeline in pipelines.values():
         pipeline.set_progress_bar_config(disable=True)
@@ -266,12 +293,13 @@ def measure(drawings: np.ndarray, judge: Judge, options: argparse.Namespace) -> 
     prompts = unseen_prompts(options.prompts)
     some = prompts[:COMPARED]
     images = generate(few, prompts, range(len(prompts)), **four)
-    right[card.FOUR_STEPS] = adherence(images, prompts, judge)
+    right[card.UNSEEN_4] = adherence(images, prompts, judge)
     images = generate(final, prompts, range(len(prompts)), **twenty)
     right[card.UNSEEN] = adherence(images, prompts, judge)
     ages = [f"portrait photo of {age} warrior chief{DETAILS}" for age in AGES.values()]
     repeated = [seed for seed in range(options.seeds) for _ in AGES]
     aged = generate(final, ages * options.seeds, repeated, num_inference_steps=25, **scale)
+    styled = style_figures(final, pipelines["styled"], some[:STYLED], judge, **twenty)
     short = short_prompt_figures(final, drawings, judge, options.short, **twenty)
     redraw = face_redraw(final, own, judge, options.guidance_scale)
     use_scheduler(final, "PNDMScheduler")
@@ -283,7 +311,7 @@ def measure(drawings: np.ndarray, judge: Judge, options: argparse.Namespace) -> 
         textures=pd.DataFrame({name: texture(images, own) for name, images in sets.items()}).T,
         right=right, accuracy=accuracy(read_attributes(to_images(drawings), judge)),
         ages=ages_of(read_attributes(aged, judge)), seeds=options.seeds, short=short,
-        redraw=redraw,
+        redraw=redraw, styled=styled,
         parts={name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
         megabytes=megabytes(MODELS_FOLDER / "tiny-portraits"),
     )  # fmt: skip

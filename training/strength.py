@@ -29,6 +29,8 @@ from training.workspace import Workspace, cached, digest
 GUIDANCE_SCALE = 7.5  # that images are generated with
 GUIDANCE, AUTOGUIDANCE = 2.0, 0.5  # of the teacher, whose captions have their full strength
 GUIDED = 0.25  # the weight of the guided prediction, which guidance enlarges the errors of
+# A third of the steps are among the noisiest: the subject is decided there, and errors count most.
+NOISIEST, NOISIEST_SHARE = 700, 1 / 3
 # The decoder also learns from latents as the denoiser leaves them.
 REDRAWN, REDRAWN_FROM, STRIDE = 1_000, 200, 50  # drawings; steps of 1,000
 
@@ -91,6 +93,8 @@ def stage(work: Workspace) -> tuple[nn.ModuleDict, loop.Loss]:
         numbers = rng.integers(work.held_out, len(latents), n)
         captions = denoiser.sample_captions(numbers, rng)
         times = denoiser.sample_timesteps(n, rng, work.device)
+        early = round(n * NOISIEST_SHARE)
+        times[:early] = torch.from_numpy(rng.integers(NOISIEST, 1000, early))
         mirrored, noise = sample_noise(side, numbers, rng)
         clean = scaled_latents(latents, numbers, mirrored, work.device)
         noisy = SCHEDULE.add_noise(clean, noise.to(work.device), times)

@@ -18,29 +18,31 @@ def right(rows, share, make_up):
     return pd.DataFrame(wide).astype("boolean")
 
 
-def test_the_card_puts_the_figures_beside_their_bars_and_says_who_judges():
+def test_the_card_puts_the_figures_beside_their_aims_and_says_who_judges():
     names = (card.OTHERS, card.CRISP, card.SOFT, card.FINAL, card.FOUR_STEPS, card.EARLY,
              card.EARLY_CRISP)  # fmt: skip
     levels = {"fine": 100.0, "middle": 50.0, "coarse": 20.0, "edges": 1.0}
     sets = {name: dict(levels) for name in names}
     sets[card.CRISP]["fine"] = 25.0
     sets[card.EARLY] |= {"fine": 250.0, "middle": 150.0}
-    answers = dict.fromkeys((card.UNSEEN, card.FOUR_STEPS, card.FINAL), right(100, 1, 0.9))
+    answers = dict.fromkeys((card.UNSEEN, card.UNSEEN_4, card.FINAL), right(100, 1, 0.9))
     answers |= dict.fromkeys((card.PNDM_50, card.PNDM_10, card.EARLY), right(20, 1, 0.5))
     figures = card.Figures(
         textures=pd.DataFrame(sets).T, right=answers, seeds=2, megabytes=15.0,
         accuracy=pd.Series({"subject": 1.0, "direction": 0.995}), parts={"unet": 1234567},
         ages={"right": 1.0, "same": 0.5, "view": 1.0, "direction": 0.5},
         short=levels | {"bare": 0.94, "subject": 1.0}, redraw={"l1": 1.5, "features": 3.0},
+        styled={"styled": 37.0, "final": 88.0, "lost": 0.5},
     )  # fmt: skip
-    table = {what: (figure, bar) for what, figure, bar in card.rows(figures)}
-    assert table["SWD of generated images"] == ("100 / 50 / 20", "40 / 25 / 20")
+    table = {what: (figure, aim) for what, figure, aim in card.rows(figures)}
+    assert table["SWD of generated images"] == ("100 / 50 / 20", "28 / 16 / 15")
     assert table["SWD through the decoder"][0] == "25 / 50 / 20"
     assert table["adherence: mean; lowest attribute; make-up"][0] == "95.0; 90.0 (make_up); 90.0"
     # Compared with the first 20 of the same prompts in 20 steps, which all came out right.
     assert table["PNDM, 50 steps: adherence lost"][0] == "25.0"
     values = {what.split(":")[0]: figure for what, (figure, _) in table.items()}
     assert values["early checkpoint"] == "25.0; 2.50 / 3.00 / 1.00"
+    assert values["style checkpoint"] == "37, 88; 0.5"
     assert values["crisp decoder"] == "0.25; 0.40"
     assert values["2 seeds, four ages each"] == "100; 50 (direction 50)"
     assert values["short prompts"] == "94.0; 100.0; 100 / 50 / 20"
