@@ -12,7 +12,8 @@ import nbformat
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS, SETTINGS = ROOT / "notebooks", ROOT / "docs" / "site"
+NOTEBOOKS, DOCS = ROOT / "notebooks", ROOT / "docs"
+SETTINGS = DOCS / "site"
 SOURCE, SITE, PAGE = (
     ROOT / "build" / "site-source",
     ROOT / "build" / "html",
@@ -89,6 +90,9 @@ def build_site(site: Path = SITE) -> None:
     for path in ROOT.glob("labs/**/README.md"):
         (SOURCE / path.parent.relative_to(ROOT)).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, SOURCE / path.relative_to(ROOT))
+    for path in DOCS.glob("*.jpg"):  # that notebooks show
+        (SOURCE / "docs").mkdir(exist_ok=True)
+        shutil.copy(path, SOURCE / "docs")
     extra = SOURCE / "extra"
     extra.mkdir()
     if PAGE.is_dir():

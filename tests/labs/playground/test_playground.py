@@ -389,7 +389,7 @@ def png_of(settings):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "evil/model"}, "if you trust that model, load it with load_pipeline"),
+        ({"model": "evil/model"}, "If you trust that model, load it with load_pipeline"),
         ({"weights": "0" * 12}, "Load the weights that the image was made with"),
     ],
 )
