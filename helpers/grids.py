@@ -33,7 +33,7 @@ def image_grid(
         An RGB image of cols * W pixels across; white where there is no image.
 
     Example:
-        >>> squares = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green", "blue")]
+        >>> squares = [Image.new("RGB", (64, 64), color) for color in ("red", "green", "blue")]
         >>> image_grid(squares, labels=["seed 0", "seed 1", "seed 2"]).width
         768
     """

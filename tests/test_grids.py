@@ -12,11 +12,11 @@ from helpers import image_distance, image_grid, show
 from helpers.grids import explain_black
 from helpers.lessons.plots import describe_lines, plot_lines
 
-COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "gray"]
+COLORS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "gray"]
 
 
 def squares(count, size=(256, 192)):
-    return [Image.new("RGB", size, COLOURS[index % len(COLOURS)]) for index in range(count)]
+    return [Image.new("RGB", size, COLORS[index % len(COLORS)]) for index in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -151,15 +151,15 @@ def test_the_distance_agrees_with_numpy():
 
 
 @pytest.mark.parametrize(
-    ("colours", "which"),
+    ("colors", "which"),
     [
         (["black"], "Image 1 is"),
         (["red", "black"], "Image 2 is"),
         (["black", "red", "black"], "Images 1, 3 are"),
     ],
 )
-def test_black_images_are_explained_when_their_grid_is_shown(colours, which, displayed, capsys):
-    grid = image_grid([Image.new("RGB", (8, 8), colour) for colour in colours])
+def test_black_images_are_explained_when_their_grid_is_shown(colors, which, displayed, capsys):
+    grid = image_grid([Image.new("RGB", (8, 8), color) for color in colors])
     assert capsys.readouterr().out == ""
     show(grid, alt="A grid.")
     (sentence,) = capsys.readouterr().out.splitlines()

@@ -21,7 +21,7 @@ PORTRAITS = {  # prompts, as the README repeats them, and seeds
     "comic book drawing of the oldest wizard, purple on yellow, looking at the camera": 3,
     "portrait photo of a young astronaut, yellow on blue, looking at the camera": 2,
 }
-STEPS, WIDTH, COLOURS = 20, 128, 128  # of the animation: pixels of a portrait, colours of a frame
+STEPS, WIDTH, COLORS = 20, 128, 128  # of the animation: pixels of a portrait, colors of a frame
 FIRST_FRAME, FRAME, LAST_FRAME = 800, 180, 2500  # milliseconds
 
 
@@ -38,7 +38,7 @@ def animate(pipeline: Any) -> list[Image.Image]:
         row = Image.new("RGB", (WIDTH * len(pixels), WIDTH))
         for number, image in enumerate(pipeline.image_processor.postprocess(pixels)):
             row.paste(image.resize((WIDTH, WIDTH), Image.Resampling.LANCZOS), (number * WIDTH, 0))
-        frames.append(row.quantize(COLOURS))
+        frames.append(row.quantize(COLORS))
         return tensors
 
     add_frame(pipeline, 0, None, {"latents": noise})

@@ -21,11 +21,11 @@ BOX_WIDTH, BOX_HEIGHT = 1.25, 0.85
 LINE = "#333333"
 
 
-def _box(axes: Axes, x: float, y: float, text: str, colour: str = "white") -> None:
+def _box(axes: Axes, x: float, y: float, text: str, color: str = "white") -> None:
     from matplotlib.patches import FancyBboxPatch
 
     corner = (x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2)
-    style = {"boxstyle": "round,pad=0,rounding_size=0.12", "facecolor": colour, "edgecolor": LINE}
+    style = {"boxstyle": "round,pad=0,rounding_size=0.12", "facecolor": color, "edgecolor": LINE}
     axes.add_patch(FancyBboxPatch(corner, BOX_WIDTH, BOX_HEIGHT, **style))
     axes.text(x, y, text, ha="center", va="center", fontsize=11)
 
@@ -53,7 +53,7 @@ def pipeline_diagram(pipeline: DiffusionPipeline, num_inference_steps: int = 20)
     upper, lower, bottom = 3.6, 1.9, 0.75
     prompt, tokenizer, text_encoder = 0.8, 3.0, 5.2
     seed, noise, unet_x, scheduler, decoder, image = 0.8, 3.0, 5.2, 7.9, 10.2, 12.6
-    for x, y, name, colour in (
+    for x, y, name, color in (
         (prompt, upper, "prompt", "white"),
         (tokenizer, upper, "tokenizer", FIXED),
         (text_encoder, upper, "text\nencoder", TRAINED),
@@ -64,7 +64,7 @@ def pipeline_diagram(pipeline: DiffusionPipeline, num_inference_steps: int = 20)
         (decoder, lower, "VAE\ndecoder", TRAINED),
         (image, lower, "image", "white"),
     ):
-        _box(axes, x, y, name, colour)
+        _box(axes, x, y, name, color)
     half = BOX_WIDTH / 2
     for start, end, y, above, below in (
         (prompt, tokenizer, upper, "text", ""),

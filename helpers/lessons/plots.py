@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-# From the palette of Okabe and Ito, which colour-blind readers can tell apart.
+# From the palette of Okabe and Ito, which color-blind readers can tell apart.
 BLUE, ORANGE, SKY_BLUE, YELLOW, VERMILION = "#0072B2", "#E69F00", "#56B4E9", "#F0E442", "#D55E00"
 GREEN, GREY, BLACK = "#009E73", "#999999", "#000000"
 # The lines of `plot_lines`: one that lies on another leaves it visible.
-LINE_COLOURS = (BLACK, BLUE, VERMILION, GREEN, ORANGE)
+LINE_COLORS = (BLACK, BLUE, VERMILION, GREEN, ORANGE)
 LINE_STYLES, MARKERS, MARKER_SIZES = ("-", "--", "-.", ":", "-"), "osX^v", (9, 6, 6, 6, 6)
 
 
@@ -39,9 +39,9 @@ def plot_lines(
 
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
-    looks = zip(LINE_COLOURS, LINE_STYLES, MARKERS, MARKER_SIZES, strict=True)
-    for (name, line), (colour, style, marker, size) in zip(lines.items(), looks, strict=False):
-        (drawn,) = axes.plot(list(line), list(line.values()), style, color=colour, label=name)
+    looks = zip(LINE_COLORS, LINE_STYLES, MARKERS, MARKER_SIZES, strict=True)
+    for (name, line), (color, style, marker, size) in zip(lines.items(), looks, strict=False):
+        (drawn,) = axes.plot(list(line), list(line.values()), style, color=color, label=name)
         drawn.set(marker=marker, markersize=size)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale=xscale, ylim=(0, None))
     ticks = sorted({x for line in lines.values() for x in line})

@@ -6,8 +6,8 @@ from typing import Any
 
 NAMES = {
     "make_up": "make-up",
-    "figure": "colour of the clothes",
-    "background": "background colour",
+    "figure": "color of the clothes",
+    "background": "background color",
     "direction": "direction, in a side profile",
 }
 
@@ -23,7 +23,7 @@ def vocabulary_table(vocabulary: dict[str, Any]) -> str:
         values = entry["values"]
         phrases = [" or ".join(f"*{phrase}*" for phrase in words[:2]) for words in values.values()]
         patterns = {text.replace(value, "…") for value, text in zip(values, phrases, strict=True)}
-        if len(patterns) == 1 and len(values) > 1:  # the same phrase for each colour
+        if len(patterns) == 1 and len(values) > 1:  # the same phrase for each color
             phrases = [f"{patterns.pop()}, with {', '.join(values)}"]
         default = entry.get("default", "chance decides")
         name = NAMES.get(attribute, attribute)

@@ -6,7 +6,7 @@ import pandas
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-BLUE, ORANGE = "#0072B2", "#E69F00"  # of Okabe and Ito's palette, safe for colour-blind readers
+BLUE, ORANGE = "#0072B2", "#E69F00"  # of Okabe and Ito's palette, safe for color-blind readers
 
 
 def plot_prices(table: pandas.DataFrame) -> Figure:
@@ -18,12 +18,12 @@ def plot_prices(table: pandas.DataFrame) -> Figure:
     priced = _priced(table)
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    for fits, colour, marker in (("surely", BLUE, "o"), ("perhaps", ORANGE, "s")):
+    for fits, color, marker in (("surely", BLUE, "o"), ("perhaps", ORANGE, "s")):
         cards = priced[priced["fits"] == fits]
         hours = cards["hours"]
         error = [hours - cards["hours at best"], cards["hours at worst"] - hours]
         label = f"fits {fits}" if len(cards) else None
-        axes.errorbar(hours, cards["price"], xerr=error, fmt=marker, color=colour, label=label)
+        axes.errorbar(hours, cards["price"], xerr=error, fmt=marker, color=color, label=label)
     for name, hours, price in priced[["hours", "price"]].itertuples():
         axes.annotate(name, (hours, price), xytext=(6, 6), textcoords="offset points")
     axes.set(xscale="log", yscale="log", xlabel="hours", ylabel="price, in the currency given")

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def fit_preview(vae: AutoencoderKL | AutoencoderTiny) -> torch.Tensor:
-    """Fit the linear map from latents to colours that is nearest to the decoder.
+    """Fit the linear map from latents to colors that is nearest to the decoder.
 
-    A few smooth images of random colours are encoded, and least squares find the mean colour of the
+    A few smooth images of random colors are encoded, and least squares find the mean color of the
     pixels for each position of the latents, at a hundredth of the decoder's cost or less.
 
     Returns:
-        A matrix of (C + 1) x 3 for C latent channels, the last row for a constant 1; colours from
+        A matrix of (C + 1) x 3 for C latent channels, the last row for a constant 1; colors from
         0 to 1.
     """
     generator = torch.Generator("cpu").manual_seed(0)
@@ -34,15 +34,15 @@ def fit_preview(vae: AutoencoderKL | AutoencoderTiny) -> torch.Tensor:
         latents = (latents - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
     else:  # AutoencoderTiny, whose latents are neither shifted nor scaled
         latents = encoded.latents.float().cpu()
-    colours = torch.nn.functional.adaptive_avg_pool2d(images, latents.shape[-2:])
-    rows = colours.movedim(1, -1).flatten(0, 2)
+    colors = torch.nn.functional.adaptive_avg_pool2d(images, latents.shape[-2:])
+    rows = colors.movedim(1, -1).flatten(0, 2)
     return torch.linalg.lstsq(_with_constant(latents), rows).solution
 
 
 def preview(latents: torch.Tensor, fitted: torch.Tensor) -> Image.Image:
     """Show latents of 1 x C x H x W as an image of W x H pixels, by what `fit_preview` returned."""
-    colours = _with_constant(latents.float().cpu()) @ fitted
-    pixels = (255 * colours.clamp(0, 1)).round().to(torch.uint8)
+    colors = _with_constant(latents.float().cpu()) @ fitted
+    pixels = (255 * colors.clamp(0, 1)).round().to(torch.uint8)
     height, width = latents.shape[-2:]
     return Image.fromarray(pixels.reshape(height, width, 3).numpy())
 

@@ -15,7 +15,7 @@ SEEDS = ("seed", [3, 4])
 
 
 class Recorder:
-    """Stands in for a pipeline: records each call, and returns an image of one colour."""
+    """Stands in for a pipeline: records each call, and returns an image of one color."""
 
     scheduler = None
 
@@ -28,8 +28,8 @@ class Recorder:
     def __call__(self, prompt="", num_inference_steps=50, guidance_scale=7.5, generator=None):
         seed = generator[0].initial_seed()
         self.calls.append((prompt, num_inference_steps, guidance_scale, seed))
-        colour = (num_inference_steps % 256, seed, int(guidance_scale * 10))
-        return SimpleNamespace(images=[Image.new("RGB", (SIDE, SIDE), colour)])
+        color = (num_inference_steps % 256, seed, int(guidance_scale * 10))
+        return SimpleNamespace(images=[Image.new("RGB", (SIDE, SIDE), color)])
 
 
 @pytest.fixture
@@ -79,9 +79,9 @@ def prompts(recorder, *axes, **inputs):
 
 def test_whole_words_of_the_prompt_are_replaced_by_each_value(recorder):
     ages = (replace_words("a old"), ["the oldest", "a old", "a"])
-    colours = (replace_words("red"), ["red", "blue"])
-    found = prompts(recorder, ages, colours, prompt="a old bored chief on red.")
-    assert found == [f"{age} bored chief on {colour}." for colour in colours[1] for age in ages[1]]
+    colors = (replace_words("red"), ["red", "blue"])
+    found = prompts(recorder, ages, colors, prompt="a old bored chief on red.")
+    assert found == [f"{age} bored chief on {color}." for color in colors[1] for age in ages[1]]
 
 
 def test_any_function_can_be_an_axis(recorder):
@@ -149,6 +149,6 @@ def test_a_height_without_a_width_has_an_effect(pipeline):
 
 def test_each_of_several_images_to_start_from_is_used(pipeline):
     img2img = StableDiffusionImg2ImgPipeline(**pipeline.components)
-    images = [Image.new("RGB", (128, 128), colour) for colour in ("red", "white")]
+    images = [Image.new("RGB", (128, 128), color) for color in ("red", "white")]
     grid = xy_grid(img2img, ("image", images), SEEDS, prompt="a man", num_inference_steps=2)
     assert cell(grid, 0, 0, 2).tobytes() != cell(grid, 1, 0, 2).tobytes()
