@@ -21,8 +21,9 @@ PORTRAITS = {  # prompts, as the README repeats them, and seeds
     "comic book drawing of the oldest wizard, purple on yellow, looking at the camera": 3,
     "portrait photo of a young astronaut, yellow on blue, looking at the camera": 2,
 }
-STEPS, WIDTH, COLORS = 20, 128, 128  # of the animation: pixels of a portrait, colors of a frame
-FIRST_FRAME, FRAME, LAST_FRAME = 800, 180, 2500  # milliseconds
+STEPS, WIDTH, COLORS = 20, 128, 64  # of the animation: pixels of a portrait, colors of a frame
+EVERY = 2  # steps from frame to frame, so that the file stays small
+FIRST_FRAME, FRAME, LAST_FRAME = 800, 360, 2500  # milliseconds
 
 
 @torch.no_grad()
@@ -81,7 +82,7 @@ def main() -> None:
     images = pipeline(list(PORTRAITS), generator=generators, num_inference_steps=STEPS).images
     grid = image_grid(images, 1, len(images), labels=list(PORTRAITS))
     grid.save(DOCS / "grid.jpg", quality=92)
-    first, *others = animate(pipeline)
+    first, *others = animate(pipeline)[::EVERY]
     durations = [FIRST_FRAME, *[FRAME] * (len(others) - 1), LAST_FRAME]
     options = {"append_images": others, "duration": durations, "loop": 0, "optimize": True}
     first.save(DOCS / "forming.gif", save_all=True, **options)

@@ -345,7 +345,7 @@ def main() -> None:
     path = MODELS_FOLDER / "tiny-portraits" / "README.md"
     path.write_text(written, encoding="utf-8")
     grid = make_image_grid(to_images(held_out[:16]), 4, 4)
-    grid.save(MODELS_FOLDER.parent / "docs" / "drawings.png")
+    grid.quantize(256).save(MODELS_FOLDER.parent / "docs" / "drawings.png", optimize=True)
     print(written)
 
 
