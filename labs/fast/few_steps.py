@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,10 +78,6 @@ def _ignore_old_torchao() -> None:
 
     Source: peft, `is_torchao_available`, which raises ImportError where it could return False.
     """
-    try:
-        importlib.metadata.version("torchao")
-    except importlib.metadata.PackageNotFoundError:
-        return  # the usual case
     from peft import import_utils
     from peft.tuners.lora import torchao
     from peft.utils import quantization_utils

@@ -41,14 +41,10 @@ def check_images(images: Sequence[Image.Image] | Mapping[str, Image.Image]) -> N
         ValueError: there are too few or too many, or one is too large or of one color only.
     """
     named = images if isinstance(images, Mapping) else dict(enumerate(images))
-    if len(named) < FEWEST:
+    if not FEWEST <= len(named) <= MOST:
         raise ValueError(
-            f"{len(named)} images are too few to learn from: give at least {FEWEST}, better 16 "
-            "to 32."
-        )
-    if len(named) > MOST:
-        raise ValueError(
-            f"{len(named)} images are too many to hold in memory at once: give at most {MOST}."
+            f"{len(named)} images are too few to learn from, or too many to hold in memory: give "
+            f"{FEWEST} to {MOST}, better 16 to 32."
         )
     for name, image in named.items():
         if image.width * image.height > LARGEST:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,15 +45,14 @@ def train(
         The loss of each step.
 
     Raises:
-        ValueError: there is nothing to train, or no step.
+        ValueError: there is nothing to train.
         FloatingPointError: the loss is not a finite number.
     """
     parameters = [param for param in parameters if param.requires_grad]
-    if not parameters or steps < 1:
-        raise ValueError("There is nothing to train: give trainable parameters, and steps.")
     optimizer = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)
-    factor = partial(_learning_rate_factor, steps=steps)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / WARMUP) * (1 - step / steps)
+    )
     generator = torch.Generator("cpu").manual_seed(seed)
     losses: list[float] = []
     try:
@@ -123,7 +121,3 @@ def add_word(
 
     table = pipeline.text_encoder.get_input_embeddings()  # a new one, a row longer
     return vector, table.register_forward_hook(put)
-
-
-def _learning_rate_factor(step: int, steps: int) -> float:
-    return min(1.0, (step + 1) / WARMUP) * (1 - step / steps)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache, wraps
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -28,7 +30,7 @@ COMPONENTS = {
 }
 ATTENTION = ("sdpa", "classic", "sliced")
 
-Range = tuple[float, ...]  # of a forecast: least, likely, most
+Range = np.ndarray  # of a forecast: least, likely, most
 
 
 def build_without_weights(
@@ -72,19 +74,24 @@ def dtype_name(dtype: str | torch.dtype) -> str:
     return name
 
 
+def cached_by_model(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Remember what a function returns for a name of `MODELS`; configs in a folder can change."""
+    cached = lru_cache(maxsize=256)(function)
+
+    @wraps(function)
+    def call(model: str | Path, **options: Any) -> Any:
+        return (cached if str(model) in MODELS else function)(str(model), **options)
+
+    return call
+
+
 def image_size(
     pipeline: DiffusionPipeline, height: int | None, width: int | None
 ) -> tuple[int, int]:
     """Return height and width in pixels, the model's default where None is given."""
     default = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    return height or default, width or default
-
-
-def check_size(height: object, width: object) -> None:
-    """Raise ValueError unless height and width are None or a positive multiple of 8."""
-    for name, size in (("height", height), ("width", width)):
-        if size is not None:
-            check_count(name, size, 8)
+    height, width = (default if size is None else size for size in (height, width))
+    return check_count("height", height, 8), check_count("width", width, 8)
 
 
 def check_count(name: str, value: object, multiple: int = 1) -> int:

@@ -23,8 +23,6 @@ from labs.forecast.published import (
 from labs.forecast.rates import Constants, read_constants
 
 START = Constants(0.3, 0.3, 0.5, 2.0, 15.0)
-LEAST = Constants(0.1, 0.05, 0.1, 0.5, 5.0)
-MOST = Constants(0.9, 0.9, 1.0, 5.0, 50.0)
 SCALE = 0.1  # larger errors count less than by their square
 
 
@@ -38,27 +36,19 @@ def log_errors(constants: Constants, rows: Sequence[Mapping[str, Any]]) -> np.nd
     return np.array([np.log(forecast_row(row, constants)[1] / row["seconds"]) for row in rows])
 
 
-def loss(constants: Constants, rows: Sequence[Mapping[str, Any]]) -> float:
-    """Return what is minimized, as by SciPy's `least_squares(..., loss="soft_l1")`."""
-    squares = (log_errors(constants, rows) / SCALE) ** 2
-    return float(SCALE**2 * ((1 + squares) ** 0.5 - 1).sum())
-
-
 def fit(rows: Sequence[Mapping[str, Any]]) -> Constants:
-    """Return the constants with the smallest loss."""
+    """Return the constants with the smallest errors; all are positive, so their logarithms vary."""
     from scipy.optimize import least_squares
 
-    low, high = np.array(LEAST), np.array(MOST)
     found = least_squares(
-        lambda x: log_errors(Constants(*(low + x * (high - low))), rows),
-        (np.array(START) - low) / (high - low),
-        bounds=(0, 1),
+        lambda x: log_errors(Constants(*np.exp(x)), rows),
+        np.log(START),
         loss="soft_l1",
         f_scale=SCALE,
         diff_step=1e-3,
         xtol=1e-4,
     )
-    return Constants(*map(float, np.round(low + found.x * (high - low), 4)))
+    return Constants(*np.exp(found.x).round(4).tolist())
 
 
 def report(seconds: pandas.DataFrame, memory: pandas.DataFrame) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +41,7 @@ class Card:
     """A row of `CARDS`: a GPU as its data sheet describes it."""
 
     name: str  # as PyTorch reports it, without the maker's name
+    also: tuple[str, ...]  # other names
     architecture: str
     year: int
     process_nm: int
@@ -52,7 +53,6 @@ class Card:
     memory_gib: float  # what PyTorch reports of the memory
     memory_seen: bool  # read in a message of PyTorch; otherwise estimated
     source: str
-    also: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def family(self) -> str:
@@ -104,9 +104,9 @@ def _plain(name: str) -> str:
 
 
 def _read_cards() -> dict[str, Card]:
-    rows = read_data("gpus.csv").to_dict("records")
-    aliases = [tuple(filter(None, row.pop("also").split(";"))) for row in rows]
-    return {row["name"]: Card(**row, also=also) for row, also in zip(rows, aliases, strict=True)}
+    rows = read_data("gpus.csv")
+    rows["also"] = rows.also.str.findall("[^;]+").map(tuple)
+    return {row["name"]: Card(**row) for row in rows.to_dict("records")}
 
 
 def read_data(file: str) -> pandas.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch.nn.functional import conv2d, group_norm, linear, silu
 from torch.nn.functional import scaled_dot_product_attention as attention
@@ -49,17 +50,14 @@ def measure_machine(
         }
         idle, launches = _run_unet(device, dtype, width=8, side=2, samples=1)
         whole, operations = _run_unet(device, dtype, width=96, side=32, samples=samples)
-    launch = idle / launches.total("times")
+    weight_seconds, kernel_seconds = 1 / rate.pop("weights"), 1 / rate.pop("kernels")
     rates = Rates(
         label=device_name(device),
         dtype=str(dtype).removeprefix("torch."),
-        convolution=rate["convolution"],
-        product=rate["product"],
-        attention=rate["attention"],
-        bandwidth=rate["bandwidth"],
-        launch_seconds=(launch, launch, launch),
-        weight_seconds=1 / rate["weights"],
-        weight_layout_seconds=max(0.0, 1 / rate["kernels"] - 1 / rate["weights"]),
+        **rate,
+        launch_seconds=np.full(3, idle / launches.total("times")),
+        weight_seconds=weight_seconds,
+        weight_layout_seconds=max(0.0, kernel_seconds - weight_seconds),
         asynchronous=device.type != "cpu",
     )
     return _slow_down(rates, operations, whole, samples)

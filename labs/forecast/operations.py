@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
 from helpers.memory import modules_of, tensors_of
-from helpers.models import MODELS
 from labs.forecast.dry_run import (
     COMPONENTS,
     FusedAttention,
     build_without_weights,
-    check_size,
+    cached_by_model,
     component_calls,
     image_size,
 )
@@ -51,6 +49,7 @@ class Operations:
         return float((self.times * values).sum())
 
 
+@cached_by_model
 def operations_of(
     model: str | Path,
     *,
@@ -68,16 +67,6 @@ def operations_of(
 
     Source: PyTorch, `torch.utils.flop_counter`.
     """
-    check_size(height, width)
-    # The configs in a folder can change, those of MODELS cannot.
-    count = _operations_of if str(model) in MODELS else _operations_of.__wrapped__
-    return count(str(model), height, width, str(attention))
-
-
-@lru_cache(maxsize=64)
-def _operations_of(
-    model: str, height: int | None, width: int | None, attention: str
-) -> dict[str, Operations]:
     # In float16, the VAE of Stable Diffusion XL would be converted, and its weights not be known.
     pipeline = build_without_weights(model, "bfloat16", attention)
     height, width = image_size(pipeline, height, width)
@@ -120,10 +109,8 @@ class OperationRecorder(TorchDispatchMode):
         self._record(2, flops, [query, key, key], query.numel())
 
     def _record(self, kind: int, flops: int, read: list[torch.Tensor], written: int) -> None:
-        is_weight = [tensor.untyped_storage()._cdata in self._weights for tensor in read]
-        sizes = [tensor.numel() for tensor in read]
-        weights = sum(size for size, weight in zip(sizes, is_weight, strict=True) if weight)
-        moved = sum(sizes) - weights + written
+        weights = sum(t.numel() for t in read if t.untyped_storage()._cdata in self._weights)
+        moved = sum(tensor.numel() for tensor in read) - weights + written
         n = self._samples
         self._seen[kind, flops // n, moved // n, weights, written // n] += 1
 

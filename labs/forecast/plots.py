@@ -6,16 +6,16 @@ import pandas
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-BLUE, ORANGE = "#0072B2", "#E69F00"  # of Okabe and Ito's palette, safe for color-blind readers
+from helpers.lessons.plots import BLUE, ORANGE
 
 
 def plot_prices(table: pandas.DataFrame) -> Figure:
     """Plot hours against price, a labelled point for each card, with the range of the hours.
 
     Show it with `show(figure, alt=describe_prices(table))`, where the table is what
-    `what_will_it_take` returns. A ValueError says if there are no prices, or no card fits.
+    `what_will_it_take` returns for a `price_per_hour`.
     """
-    priced = _priced(table)
+    priced = table.dropna(subset="price")
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for fits, color, marker in (("surely", BLUE, "o"), ("perhaps", ORANGE, "s")):
@@ -39,17 +39,6 @@ def plot_prices(table: pandas.DataFrame) -> Figure:
 
 def describe_prices(table: pandas.DataFrame) -> str:
     """Return the alt text of `plot_prices`."""
-    rows = _priced(table).iterrows()
+    rows = table.dropna(subset="price").iterrows()
     points = (f"{name} {row['hours']:.2g} hours for {row['price']:.2g}" for name, row in rows)
     return f"Scatter plot of hours against price: {'; '.join(points)}."
-
-
-def _priced(table: pandas.DataFrame) -> pandas.DataFrame:
-    if "price" not in table:
-        raise ValueError(
-            "There are no prices to plot: use what_will_it_take(..., price_per_hour={...})."
-        )
-    priced = table.dropna(subset=["price"])
-    if priced.empty:
-        raise ValueError("No card holds even one image: use a smaller size, or vae_slicing=True.")
-    return priced

@@ -10,7 +10,7 @@ import pandas
 
 from labs.forecast.dry_run import Range, check_count
 from labs.forecast.gpus import CARDS, Card, find_card
-from labs.forecast.memory import check_figures, forecast_memory
+from labs.forecast.memory import forecast_memory
 from labs.forecast.seconds import forecast_seconds
 
 BATCHES = (1, 2, 4, 8, 16)
@@ -25,8 +25,6 @@ def what_will_it_take(
     *,
     gpus: Iterable[str] | None = None,
     batch_size: int | None = None,
-    vae_slicing: bool = False,
-    vae_tiling: bool = False,
     **settings: Any,
 ) -> pandas.DataFrame:
     """Forecast for each card whether a run fits, how long it takes and what it costs.
@@ -37,7 +35,6 @@ def what_will_it_take(
         price_per_hour: of each card, in any currency.
         gpus: names of `CARDS`; by default those that have a price, or else all.
         batch_size: images at once; by default the most of 1, 2, 4, 8 and 16 that surely fits.
-        vae_slicing, vae_tiling: as for `forecast_memory`.
         settings: of `forecast_seconds`, such as `num_inference_steps`.
 
     Returns:
@@ -46,17 +43,13 @@ def what_will_it_take(
         and at worst) and the price (and at worst).
 
     Raises:
-        ValueError: a name or a setting is not known, or a price or a number is not valid.
+        ValueError: a name or a setting is not known, or a number is not valid.
     """
     check_count("images", images)
-    given = check_figures("price_per_hour", price_per_hour) if price_per_hour else {}
-    prices = {find_card(name).name: price for name, price in given.items()}
-    if isinstance(gpus, str):
-        raise ValueError(f"gpus is {gpus!r}: use a list, such as [{gpus!r}].")
+    prices = {find_card(name).name: price for name, price in (price_per_hour or {}).items()}
     cards = [find_card(name) for name in (gpus if gpus is not None else prices or CARDS)]
     batches = BATCHES if batch_size is None else (batch_size,)
-    how: dict[str, Any] = {"vae_slicing": vae_slicing, "vae_tiling": vae_tiling}
-    how |= {name: settings[name] for name in SHARED_SETTINGS & settings.keys()}
+    how = {name: settings[name] for name in SHARED_SETTINGS & settings.keys()}
     rows = {}
     for card in cards:
         how["attention"] = card.attention_in_memory(settings.get("attention", "sdpa"))
@@ -64,7 +57,7 @@ def what_will_it_take(
         rows[card.name] = _row(model, images, card, takes, settings)
     table = pandas.DataFrame.from_dict(rows, orient="index", columns=COLUMNS).rename_axis("GPU")
     if prices:
-        hourly = table.index.map(prices)
+        hourly = pandas.Series(prices, dtype=float)  # aligned by the card's name
         table["price"] = table["hours"] * hourly
         table["at worst"] = table["hours at worst"] * hourly
     return table.sort_values("price" if prices else "hours")
@@ -83,5 +76,5 @@ def _row(
         return ["too little memory"] + [None] * 5
     batch = max(surely) if surely else min(perhaps)
     seconds = forecast_seconds(model, card, batch_size=batch, **settings).seconds_per_image
-    least, likely, most = (images * second / 3600 for second in seconds)
+    least, likely, most = images * seconds / 3600
     return ["surely" if surely else "perhaps", batch, seconds[1], likely, least, most]

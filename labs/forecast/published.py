@@ -1,4 +1,4 @@
-"""Published times and peaks of memory, the forecasts of them, and a measurement beside them."""
+"""Published times and peaks of memory, their forecasts, and how a measurement compares."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from math import inf, log
 from typing import Any
 
+import numpy as np
 import pandas
 
-from helpers.hub import nearest
 from helpers.models import MODELS
 from helpers.timing import Measurement
 from labs.forecast.dry_run import Range
@@ -106,18 +106,18 @@ def forecast_published_memory() -> pandas.DataFrame:
         model = WITH_SAFETY_CHECKER if row["safety_checker"] else row["model_shape"]
         forecast = forecast_memory(model, **{name: row[name] for name in MEMORY_SETTINGS})
         ranges = {
-            "allocated": (forecast.allocated,) * 3,
+            "allocated": np.full(3, forecast.allocated),
             "reserved": forecast.reserved,
             "process": forecast.process,
         }
-        forecasts.append(tuple(size / 2**20 for size in ranges[row["measure"]]))
+        forecasts.append(ranges[row["measure"]] / 2**20)
     return _with_errors(rows, forecasts, rows.mib)
 
 
 def _with_errors(
     rows: pandas.DataFrame, forecasts: list[Range], published: pandas.Series
 ) -> pandas.DataFrame:
-    rows[["least", "forecast", "most"]] = forecasts
+    rows[["least", "forecast", "most"]] = np.array(forecasts)
     inside = published.between(rows.least, rows.most)
     return rows.assign(error=rows.forecast / published - 1, inside=inside)
 
@@ -127,7 +127,6 @@ def is_this_normal(
     model: str = "stable-diffusion-v1-5",
     *,
     dtype: str = "float16",
-    compiled: bool = False,
 ) -> str:
     """Say where a measurement stands among published times of the same card and settings.
 
@@ -137,32 +136,27 @@ def is_this_normal(
         measurement: of a call on a GPU, by `measure(..., num_inference_steps=...)`.
         model: the name in `MODELS` of the model that was called.
         dtype: the dtype of the pipeline.
-        compiled: whether the UNet was compiled.
 
     Raises:
         ValueError: the measurement has no number of steps, or the card or the model is not known.
     """
     steps, images = measurement.num_inference_steps, measurement.images
     if not steps:
-        raise ValueError(
-            f"{measurement.label or 'The measurement'} has no number of steps: use "
-            "measure(..., num_inference_steps=20)."
-        )
-    if model not in MODELS:
-        raise ValueError(f"{model!r} is no name of MODELS. {nearest(model, MODELS)}")
-    card, shape = find_card(measurement.device), MODELS[model].shape or model
+        raise ValueError("There is no number of steps: use measure(..., num_inference_steps=20).")
+    card = find_card(measurement.device)
+    shape = (MODELS[model].shape if model in MODELS else None) or model
     side = 1024 if shape == "sdxl-shape" else 512
     width, height = images[0].size if images else (side, side)
     batch = max(1, len(images))
     forecast = forecast_seconds(
         shape, card, batch_size=batch, num_inference_steps=steps, height=height, width=width,
-        dtype=dtype, compiled=compiled,
+        dtype=dtype,
     )  # fmt: skip
-    slowest, _, fastest = (batch * steps / seconds for seconds in reversed(forecast.seconds))
+    fastest, _, slowest = batch * steps / forecast.seconds
 
     rows = read_published_seconds()
     same = (rows.gpu == card.name) & (rows.model_shape == shape) & (rows.height == height)
-    same &= rows.guidance & (rows.compiled == compiled)
+    same &= rows.guidance & ~rows.compiled
     same &= rows.dtype == dtype.replace("bfloat16", "float16")  # they are equally fast
     same &= (rows.batch_size < 4) == (batch < 4)
     speed = batch * steps / measurement.seconds

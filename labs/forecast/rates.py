@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from helpers.loading import DTYPES
@@ -33,8 +34,8 @@ EXACT = 3  # TF32 products that fused attention adds up to a float32 product
 WITHOUT_TENSOR_CORES = 0.5  # share of the peak that float16 reaches on cards without them
 TILE = 128 * 64  # results that one multiprocessor works on at once
 # Seconds that a processor takes to launch an operation: a fast, a usual and a slow one.
-LAUNCH: Range = (20e-6, 35e-6, 65e-6)
-LAUNCH_COMPILED: Range = (4e-6, 10e-6, 45e-6)
+LAUNCH: Range = np.array([20e-6, 35e-6, 65e-6])
+LAUNCH_COMPILED: Range = np.array([4e-6, 10e-6, 45e-6])
 
 
 @dataclass(frozen=True)

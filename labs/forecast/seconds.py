@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from labs.forecast.operations import KINDS, Operations, operations_of
 from labs.forecast.rates import Constants, Rates, rates_of
 
 # The likely forecast times these contains eight of ten published times at batch 4 and more.
-SPREAD: Range = (0.85, 1.0, 1.4)
+SPREAD: Range = np.array([0.85, 1.0, 1.4])
 # Seconds outside the networks: of a call, and to convert an image.
 CALL_SECONDS, IMAGE_SECONDS = 0.02, 0.01
 
@@ -35,13 +34,12 @@ class SecondsForecast:
     @property
     def seconds(self) -> Range:
         """The seconds of the whole batch: least, likely, most."""
-        rows = [[self.times[part] * second for second in row] for part, row in self.parts.items()]
-        return tuple(map(sum, zip(*rows, strict=True)))
+        return sum(self.times[part] * seconds for part, seconds in self.parts.items())
 
     @property
     def seconds_per_image(self) -> Range:
         """The seconds of the batch divided by its number of images."""
-        return tuple(second / self.batch_size for second in self.seconds)
+        return self.seconds / self.batch_size
 
     def table(self) -> pandas.DataFrame:
         """Return a row for each component: its seconds in the run, and what limits them."""
@@ -100,7 +98,12 @@ def forecast_seconds(
     check_count("num_inference_steps", num_inference_steps)
     machine = gpu if isinstance(gpu, Card | Rates) else find_card(gpu)
     if isinstance(machine, Rates):
-        _check_measured(machine, dtype, compiled or channels_last or tf32)
+        changed = dtype is not None and dtype_name(dtype) != machine.dtype
+        if changed or compiled or channels_last or tf32:
+            raise ValueError(
+                f"{machine.label} was measured in {machine.dtype} with PyTorch's defaults: leave "
+                "out compiled, channels_last and tf32, or use measure_machine(dtype=...)."
+            )
         dtype = machine.dtype
     dtype = dtype_name(dtype or "float16")
 
@@ -125,25 +128,11 @@ def forecast_seconds(
         converts = not (channels_last and part == "UNet step")
         parts[part], limits[part] = time_of(operations, samples[part], rates[part], converts)
     rest = CALL_SECONDS + batch_size * IMAGE_SECONDS
-    parts["the rest"], times["the rest"] = (SPREAD[0] * rest, rest, SPREAD[2] * rest), 1
+    parts["the rest"], times["the rest"] = rest * SPREAD, 1
     label = f"{model} on {rates['UNet step'].label}, batch of {batch_size}, "
     label += f"{num_inference_steps} steps, {dtype}, {attention} attention"
     label += ", compiled" * compiled
     return SecondsForecast(label, batch_size, parts, times, limits)
-
-
-def _check_measured(rates: Rates, dtype: str | torch.dtype | None, changed: bool) -> None:
-    """Raise ValueError if a machine was not measured in this dtype, or not with these options."""
-    if dtype is not None and dtype_name(dtype) != rates.dtype:
-        raise ValueError(
-            f"{rates.label} was measured in {rates.dtype}, not in {dtype}: measure it again with "
-            f"measure_machine(dtype={dtype_name(dtype)!r})."
-        )
-    if changed:
-        raise ValueError(
-            f"{rates.label} was measured with PyTorch's defaults: leave out compiled, "
-            "channels_last and tf32."
-        )
 
 
 def time_of(
@@ -168,11 +157,8 @@ def time_of(
 
     device_time = float(operations.times @ operation_time)
     launches = operations.total("times")
-    combine = max if rates.asynchronous else add
-    seconds = tuple(
-        combine(spread * device_time, launch * launches)
-        for spread, launch in zip(SPREAD, rates.launch_seconds, strict=True)
-    )
+    combine = np.maximum if rates.asynchronous else np.add
+    seconds = combine(device_time * SPREAD, launches * rates.launch_seconds)
     computing = float(operations.times @ np.where(compute_time > memory_time, compute_time, 0))
     shares = {"arithmetic": computing, "memory": device_time - computing}
     shares["launches"] = seconds[1] - device_time

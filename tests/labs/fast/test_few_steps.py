@@ -61,7 +61,6 @@ TEXT_ENCODER = {f"text_encoder.fc.lora_{side}.weight": torch.zeros(2, 2) for sid
 NO_LAYER = {f"unet.down_blocks.9.fc.lora_{side}.weight": torch.zeros(2, 2) for side in "AB"}
 OTHER_FILES = {
     "UNet and text encoder": LORA | TEXT_ENCODER,
-    "embedding": {"emb_params": torch.zeros(2, 48)},
     "a whole UNet": {"conv_in.weight": torch.zeros(48, 12, 3, 3)},
     "layer that is not there": LORA | NO_LAYER,
     "other sizes": {key: value[..., :1].contiguous() for key, value in LORA.items()},

@@ -48,9 +48,8 @@ def test_a_folder_that_cannot_be_used(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([], "0 images are too few"),
         ([gradient()] * 3, "3 images are too few"),
-        ([gradient()] * 501, "501 images are too many"),
+        ([gradient()] * 501, "501 images are .* too many to hold in memory: give 4 to 500"),
         ([gradient()] * 4 + [Image.new("RGB", (8, 8), "red")], "Image 4 has one color only"),
     ],
 )

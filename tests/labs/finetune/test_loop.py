@@ -57,7 +57,7 @@ def test_progress_is_reported():
 
 
 def test_refused():
-    with pytest.raises(ValueError, match="nothing to train"):
+    with pytest.raises(ValueError, match="empty parameter list"):
         train([], torch.zeros, steps=1, learning_rate=1.0)
     param = torch.nn.Parameter(torch.zeros(1))
     with pytest.raises(FloatingPointError, match="lower the learning rate"):

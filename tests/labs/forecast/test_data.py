@@ -5,10 +5,7 @@ import re
 
 import pytest
 
-from helpers import MODELS
-from helpers.loading import DTYPES
-from labs.forecast.dry_run import ATTENTION
-from labs.forecast.gpus import ARCHITECTURES, CARDS, DATA, find_card
+from labs.forecast.gpus import CARDS, DATA, find_card
 from labs.forecast.published import read_published_memory, read_published_seconds
 from labs.forecast.rates import read_constants
 
@@ -30,18 +27,13 @@ def test_every_row_is_complete_and_occurs_once(file):
 
 
 @pytest.mark.parametrize("rows", [TIMES, PEAKS], ids=["times", "peaks"])
-def test_published_figures_have_known_cards_models_settings_and_a_source(rows):
-    assert set(rows.gpu) <= set(CARDS)
-    assert rows.model.str.match(r"SD([12]\.|XL )").all() and set(rows.model_shape) <= set(MODELS)
-    assert set(rows.dtype) <= set(DTYPES) and set(rows.attention) <= set(ATTENTION)
-    assert rows.batch_size.min() >= 1
-    assert set(rows.height) <= {256, 512, 768, 1024} and (rows.height == rows.width).all()
+def test_published_figures_have_a_known_model_and_a_source(rows):
+    assert rows.model.str.match(r"SD([12]\.|XL )").all() and (rows.height == rows.width).all()
     assert [source for source in set(rows.source) if not SOURCE.match(source)] == []
 
 
 def test_times_and_peaks_are_possible():
     assert set(TIMES.timed) == {"call", "step"}
-    assert TIMES.seconds.between(0.005, 2000).all()
     assert TIMES.steps.between(1, 51).all() and TIMES.people.min() >= 1
     # No card computes more than its data sheet says: 0.8 TFLOP per sample and step at 512 x 512.
     samples = TIMES.batch_size * (1 + TIMES.guidance) * TIMES.steps.where(TIMES.timed == "call", 1)
@@ -53,13 +45,8 @@ def test_times_and_peaks_are_possible():
     assert (PEAKS.mib <= 1.03 * memory).all() and PEAKS.mib.min() > 2000
 
 
-def test_cards_are_plausible_and_found_by_all_of_their_names():
+def test_cards_are_found_by_all_of_their_names():
     for card in CARDS.values():
-        assert card.architecture in ARCHITECTURES
-        assert 2016 <= card.year <= 2026 and card.process_nm in {4, 5, 7, 8, 12, 16}
-        assert 1000 <= card.boost_mhz <= 3000 and 10 <= card.multiprocessors <= 200
-        assert 190 <= card.bandwidth_gbs <= 8000 and 70 <= card.watts <= 1000
-        assert 5 < card.memory_gib < 192
         for name in (card.name, *card.also, f"NVIDIA {card.name}", card.name.lower()):
             assert find_card(name) is card
 
@@ -75,12 +62,8 @@ def test_a_cards_peak_is_that_of_its_data_sheet():
 
 
 def test_constants_were_fitted_without_every_family():
-    constants = read_constants()
     fitted = TIMES[(TIMES.people == 1) & (TIMES.batch_size >= 4)]
-    assert set(constants) == {"all"} | {f"without {family}" for family in fitted.family}
-    for values in constants.values():
-        assert min(values) > 0
-        assert max(values.convolution, values.attention, values.unfused_share) < 1
+    assert set(read_constants()) == {"all"} | {f"without {family}" for family in fitted.family}
 
 
 def test_an_unknown_card():

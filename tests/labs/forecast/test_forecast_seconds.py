@@ -31,7 +31,6 @@ def test_fused_attention_computes_the_same_and_moves_less():
     )
     assert fused.total("flops") == pytest.approx(classic.total("flops"), rel=0.001)
     assert fused.total("moved") < classic.total("moved")
-    assert fused.total("weights") == classic.total("weights")
 
 
 def test_a_changed_folder_is_read_again(tmp_path):
@@ -39,7 +38,6 @@ def test_a_changed_folder_is_read_again(tmp_path):
     before = operations_of(folder, height=64, width=64)["UNet step"].total("weights")
     config = folder / "unet/config.json"
     text = config.read_text(encoding="utf-8")
-    assert '"layers_per_block": 2' in text
     config.write_text(text.replace('"layers_per_block": 2', '"layers_per_block": 1'), "utf-8")
     assert operations_of(folder, height=64, width=64)["UNet step"].total("weights") < before
 
@@ -54,7 +52,7 @@ def test_steps_are_counted_and_the_rest_is_once():
     assert twenty.seconds[1] - ten.seconds[1] == pytest.approx(10 * ten.parts["UNet step"][1])
 
 
-def test_each_saving_saves():
+def test_options_make_a_run_faster_or_slower():
     whole = likely(batch_size=4)
     assert likely(batch_size=4, guidance=False) < 0.6 * whole
     assert likely(batch_size=4, compiled=True) < whole
@@ -63,14 +61,9 @@ def test_each_saving_saves():
     assert likely(batch_size=4, attention="classic") > whole
     a100 = {"gpu": "A100", "batch_size": 4, "dtype": "float32"}
     assert likely(**a100, tf32=True) < likely(**a100)
-
-
-def test_bfloat16_is_as_fast_as_float16_where_it_is_not_emulated():
     assert likely("A100", dtype="bfloat16") == likely("A100", dtype=torch.float16)
-
-
-def test_a_card_without_tensor_cores_gains_little_from_half_precision():
-    assert likely("P100", batch_size=4) > 0.5 * likely("P100", batch_size=4, dtype="float32")
+    p100 = {"gpu": "P100", "batch_size": 4}  # without tensor cores
+    assert likely(**p100) > 0.5 * likely(**p100, dtype="float32")
 
 
 def test_the_vae_of_stable_diffusion_xl_runs_in_float32_instead_of_float16():
@@ -78,7 +71,7 @@ def test_the_vae_of_stable_diffusion_xl_runs_in_float32_instead_of_float16():
         forecast_seconds("sdxl-shape", "A100", dtype=dtype) for dtype in ("float16", "bfloat16")
     )
     assert float16.parts["VAE decode"][1] > 2 * bfloat16.parts["VAE decode"][1]
-    assert float16.parts["UNet step"] == bfloat16.parts["UNet step"]
+    assert (float16.parts["UNet step"] == bfloat16.parts["UNet step"]).all()
 
 
 # What it refuses, and the forecast of memory with it
@@ -90,7 +83,7 @@ def test_the_vae_of_stable_diffusion_xl_runs_in_float32_instead_of_float16():
         ({"batch_size": 0}, "batch_size is 0: use a whole number, at least 1"),
         ({"batch_size": "4"}, "batch_size is '4': use a whole number"),
         ({"height": 100}, "height is 100: use a multiple of 8, at least 8"),
-        ({"attention": ["sdpa"]}, "attention is .*: use one of sdpa, classic, sliced"),
+        ({"attention": "flash"}, "attention is 'flash': use one of sdpa, classic, sliced"),
         ({"dtype": torch.int8}, "torch.int8 cannot be forecast: use float32, bfloat16, float16"),
         ({"model": MODELS_FOLDER / "tiny-judge"}, "no Stable Diffusion 1.x or XL under"),
     ],
@@ -115,31 +108,20 @@ def machine():
     """Measured with few repeats, and with the random numbers left alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("labs.forecast.machine.SECONDS_PER_PROBE", 0.02)
-        torch.manual_seed(3)
-        expected = torch.rand(1)
-        torch.manual_seed(3)
+        state = torch.get_rng_state()
         rates = measure_machine("cpu", "float32")
-        assert torch.rand(1) == expected
+        assert torch.equal(torch.get_rng_state(), state)
     return rates
 
 
 def test_this_machine_is_forecast_like_a_card(machine):
     assert machine.dtype == "float32" and "CPU" in machine.label and not machine.asynchronous
-    for rate in ("convolution", "product", "attention", "bandwidth"):
-        assert getattr(machine, rate) > 0
     least, middle, most = forecast_seconds("tiny-portraits", machine, batch_size=2).seconds
     assert 0 < least < middle < most
     assert forecast_seconds("sd15-shape", machine).seconds[1] > 20 * middle
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"dtype": "float16"}, r"was measured in float32, not in float16: .*dtype='float16'"),
-        ({"tf32": True}, "leave out compiled, channels_last and tf32"),
-    ],
-    ids=str,
-)
-def test_rates_are_not_used_for_what_was_not_measured(machine, settings, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("settings", [{"dtype": "float16"}, {"tf32": True}], ids=str)
+def test_rates_are_not_used_for_what_was_not_measured(machine, settings):
+    with pytest.raises(ValueError, match="was measured in float32 with PyTorch's defaults"):
         forecast_seconds("tiny-portraits", machine, **settings)

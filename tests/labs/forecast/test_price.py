@@ -1,5 +1,7 @@
 """What many images take on each card, and whether a speed is normal."""
 
+import re
+
 import pytest
 from PIL import Image
 
@@ -49,25 +51,15 @@ def test_a_card_that_is_too_small_or_lacks_the_dtype_is_marked():
     assert table["fits"]["GTX 1070"] == "too little memory"
     table = take(dtype="bfloat16", batch_size=1)
     assert list(table["fits"].sort_index()) == ["surely", "surely", "no bfloat16"]
-    nothing = what_will_it_take("sdxl-shape", 10, {"RTX 2060": 1}, batch_size=64)
-    assert list(nothing["fits"]) == ["too little memory"] and nothing["price"].isna().all()
-    with pytest.raises(ValueError, match="No card holds even one image"):
-        plot_prices(nothing)
-
-
-def test_vae_slicing_makes_a_batch_fit():
-    fits = [take(gpus=["T4"], batch_size=16, vae_slicing=on)["fits"]["T4"] for on in (False, True)]
-    assert fits == ["perhaps", "surely"]
+    assert take(gpus=["T4"], batch_size=16)["fits"]["T4"] == "perhaps"
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"images": "1000"}, "images is '1000': use a whole number"),
-        ({"price_per_hour": {"T4": -1}}, "price_per_hour has -1 for T4: use a number"),
-        ({"price_per_hour": {"T4": "0.5"}}, "price_per_hour has '0.5' for T4: use a number"),
+        ({"price_per_hour": {"T4": "cheap"}}, "could not convert string to float: 'cheap'"),
         ({"gpus": ["T5"]}, "no 'T5' in the table of GPUs"),
-        ({"gpus": "T4"}, r"gpus is 'T4': use a list, such as \['T4'\]"),
     ],
     ids=str,
 )
@@ -81,8 +73,6 @@ def test_every_card_is_a_labelled_point_and_has_a_price():
     (axes,) = plot_prices(table).axes
     assert {text.get_text() for text in axes.texts} == set(table.index)
     assert all(f"{name} " in describe_prices(table) for name in table.index)
-    with pytest.raises(ValueError, match=r"no prices to plot: use what_will_it_take\("):
-        plot_prices(take(price_per_hour=None, gpus=["T4"], batch_size=1))
 
 
 # Is my speed normal?
@@ -93,32 +83,24 @@ def measurement(seconds, batch=1, device="Tesla T4", size=512, steps=20):
     return Measurement("mine", images, seconds, 0.0, num_inference_steps=steps, device=device)
 
 
-def test_a_speed_is_compared_with_those_of_others():
-    slow, fast = (is_this_normal(measurement(seconds, 4)) for seconds in (100.0, 1.0))
-    assert "0.8 image-steps per second on T4: slower than" in slow
-    count = slow.split("slower than ")[1].split(" of ")[0]
-    assert f"slower than {count} of {count} published times for a batch of 4" in slow
-    assert f"faster than {count} of {count} published times for a batch of 4" in fast
-    assert "processor" not in slow
-
-
-def test_the_nearest_batch_is_named_and_bfloat16_is_as_fast_as_float16():
-    a100 = measurement(9.0, 5, "NVIDIA A100-SXM4-40GB")
-    assert "published times for a batch of 4" in is_this_normal(
-        a100, "sd15-shape", dtype="bfloat16"
-    )
-
-
-def test_a_size_that_nobody_published():
+def test_a_speed_is_compared_with_those_of_others_at_the_nearest_batch():
+    slow, fast = (is_this_normal(measurement(seconds, 5)) for seconds in (100.0, 1.0))
+    assert re.search(r"1.0 image-steps .* on T4: slower than (\d+) of \1 .* batch of 4", slow)
+    assert re.search(r"faster than (\d+) of \1 published times for a batch of 4", fast)
     assert "nobody has published a time" in is_this_normal(measurement(9.0, size=640))
+
+
+def test_bfloat16_is_compared_with_float16():
+    a100 = measurement(9.0, 4, "NVIDIA A100-SXM4-40GB")
+    assert is_this_normal(a100, dtype="bfloat16") == is_this_normal(a100)
 
 
 @pytest.mark.parametrize(
     ("change", "model", "message"),
     [
-        ({"steps": None}, "sd15-shape", "has no number of steps: use measure"),
+        ({"steps": None}, "sd15-shape", "no number of steps: use measure"),
         ({"device": "x86_64 (CPU, 2 threads)"}, "sd15-shape", "in the table of GPUs"),
-        ({}, "sd15", "'sd15' is no name of MODELS"),
+        ({}, "sd15", "under 'sd15': give a name of MODELS"),
     ],
     ids=str,
 )
