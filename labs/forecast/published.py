@@ -123,10 +123,7 @@ def _with_errors(
 
 
 def is_this_normal(
-    measurement: Measurement,
-    model: str = "stable-diffusion-v1-5",
-    *,
-    dtype: str = "float16",
+    measurement: Measurement, model: str = "stable-diffusion-v1-5", *, dtype: str = "float16"
 ) -> str:
     """Say where a measurement stands among published times of the same card and settings.
 
