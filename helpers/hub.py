@@ -116,7 +116,7 @@ def _explain(hub_id: str, error: Exception, advice: str) -> Exception | None:
     while causes[-1].__cause__:
         causes.append(causes[-1].__cause__)
     messages: dict[type[BaseException], str] = {
-        errors.GatedRepoError: "asks for its licence to be accepted on its page, then for "
+        errors.GatedRepoError: "asks for its license to be accepted on its page, then for "
         "`hf auth login`.",
         errors.RepositoryNotFoundError: f"is neither on the Hub nor a folder here. {advice}",
         errors.RevisionNotFoundError: "no longer has the pinned commit: load its newest with "
@@ -176,8 +176,8 @@ def _download_pipeline(hub_id: str) -> Path:
     cached = try_to_load_from_cache(hub_id, "model_index.json", revision=revision)
     if row and not isinstance(cached, str):
         print(
-            f"{row.name}: {row.download}, is kept in {constants.HF_HUB_CACHE}. Its licence is "
-            f"{row.licence}: read on {constants.ENDPOINT}/{row.id} what it allows."
+            f"{row.name}: {row.download}, is kept in {constants.HF_HUB_CACHE}. Its license is "
+            f"{row.license}: read on {constants.ENDPOINT}/{row.id} what it allows."
         )
     advice = nearest(hub_id, {*MODELS, *(model.id for model in MODELS.values())})
     if row and row.earlier:

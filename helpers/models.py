@@ -17,7 +17,7 @@ class Model:
     id: str  # a folder of models/, or a repository on the Hub ("owner/name")
     download: str  # size and source
     description: str
-    licence: str = "Apache-2.0"
+    license: str = "Apache-2.0"
     judge: str = "tiny-judge"  # what `load_judge` loads to read this model's images
     earlier: str | None = None  # an earlier checkpoint of the same model
     styled: str | None = None  # a checkpoint of it that was fine-tuned on one style
@@ -54,7 +54,7 @@ _ROWS = (
     Model(
         name="stable-diffusion-v1-5",
         id="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        licence="CreativeML OpenRAIL-M",
+        license="CreativeML OpenRAIL-M",
         download="5.5 GB, from the Hub",
         judge=CLIP,
         description="The model of the Diffusers page, in the mirror that was adopted when runwayml "
@@ -68,7 +68,7 @@ _ROWS = (
     Model(
         name="stable-diffusion-v1-4",
         id="CompVis/stable-diffusion-v1-4",
-        licence="CreativeML OpenRAIL-M",
+        license="CreativeML OpenRAIL-M",
         download="5.5 GB, from the Hub",
         judge=CLIP,
         description="The checkpoint before v1-5, from its authors.",

@@ -98,7 +98,7 @@ def needed(hub, hub_id):
 # When all goes well
 
 
-def test_a_first_download_shows_licence_size_place_and_progress(hub, reader):
+def test_a_first_download_shows_license_size_place_and_progress(hub, reader):
     reader.forget(SD.id)
     loaded = reader.run(LOAD_SD)
     assert loaded.error == ""
@@ -189,7 +189,7 @@ EVERY_LOADER = [
 @pytest.mark.parametrize(
     ("hub_id", "message"),
     [
-        ("some/gated", "asks for its licence to be accepted"),
+        ("some/gated", "asks for its license to be accepted"),
         ("some/missing", "is neither on the Hub nor a folder here."),
     ],
 )

@@ -133,7 +133,7 @@ no photograph, no artist's work and no other model went into it. It knows what t
 {subjects}; young, grown, old and oldest; ten colours of figure and background; front and side;
 and the phrases of `models/tiny-judge/vocabulary.json`. Other words are ignored or misread. A prompt
 that names no make-up asks for a bare face, one that names no style for a photo.
-Licence: Apache-2.0, the weights included.
+License: Apache-2.0, the weights included.
 
 | part | parameters |
 |---|---|

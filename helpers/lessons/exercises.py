@@ -200,7 +200,7 @@ def prompt_that_shows(
     hits = int((read == list(wanted.values())).all(axis="columns").sum())
     found = f"{hits} of {len(images)} images show all of it."
     if 2 * hits <= len(images):
-        require_attributes(read.mode().iloc[0], wanted, "most images")
+        require_attributes(read.mode().iloc[0], wanted, "these images, most often")
     return require(2 * hits > len(images), found)
 
 

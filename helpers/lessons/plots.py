@@ -26,7 +26,7 @@ def plot_lines(
     ylabel: str,
     xscale: str = "log",
 ) -> Figure:
-    """Plot up to five lines, each with its name at its right end.
+    """Plot up to five lines, with a legend.
 
     `describe_lines` writes the alt text.
 
@@ -48,15 +48,7 @@ def plot_lines(
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
-    height = axes.get_ylim()[1]
-    places: dict[float, float] = {}  # by x, the height of the last name
-    for line in sorted(axes.lines, key=lambda line: line.get_ydata()[-1]):
-        x, y = line.get_xdata()[-1], line.get_ydata()[-1]
-        # Names that would collide are moved up.
-        places[x] = max(y, places.get(x, -height) + 0.07 * height)
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        how = {"color": line.get_color(), "va": "center", "textcoords": "offset points"}
-        axes.annotate(line.get_label(), (x, places[x]), (9, 0), bbox=box, **how)
+    axes.legend(frameon=False)
     return figure
 
 

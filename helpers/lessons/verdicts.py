@@ -185,7 +185,7 @@ def xformers(measured: Measurement | None) -> Verdict:
     """L17. Held: faster than today's default, SDPA."""
     if measured is None:
         return Verdict("not tested", "xFormers needs an NVIDIA GPU, and to be installed.")
-    why = f"{measured.speedup:.2f} times as fast as SDPA, which came after the page."
+    why = f"{measured.speedup:.2f} times as fast as SDPA, which PyTorch 2 brings along."
     return Verdict("held" if measured.is_faster else "contradicted", why)
 
 
@@ -194,7 +194,7 @@ def _speedup(measured: Measurement, claimed: float) -> Verdict:
     why = f"{measured.label} is {measured.speedup:.1f} times as fast as the baseline"
     if measured.is_faster is None:
         why += ", which is no measurable difference"
-    why += f"; the page's seconds make {claimed:.1f}."
+    why += f"; by the page's seconds it would be {claimed:.1f}."
     return Verdict("held" if held else "contradicted", why)
 
 
