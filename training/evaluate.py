@@ -50,7 +50,7 @@ STYLE, STYLED = "neon", 64  # the style of the checkpoint, and the prompts that 
 COMPARED = 128  # prompts that the other schedulers get, too
 FACE = (slice(28, 104), slice(32, 96))  # rows and columns of a face in an image
 REDRAW = {"strength": 0.25, "num_inference_steps": 40}  # from step 250 of 1,000
-USUAL_MARGIN = 0.1  # nine of ten bare drawings are read as bare with a wider margin
+LEAST_MARGIN = 0.01  # 99 of 100 bare drawings are read as bare with a wider margin
 DETAILS = (
     ", tribal panther make up, blue on red, side profile, looking away, serious eyes"
     " 50mm portrait photography, hard rim lighting photography--beta --ar 2:3  --beta --upbeta"
@@ -218,14 +218,23 @@ def face_redraw(
 def short_prompt_figures(
     pipeline: DiffusionPipeline, drawings: np.ndarray, judge: Judge, count: int, **settings: object
 ) -> dict[str, float]:
-    """The shares of short prompts' images that are clearly bare and show the right subject, and SWD
-    from drawings that satisfy the same prompts. `drawings` give the usual margin of bare faces."""
+    """What short prompts give. `drawings` say how sure the judge is of a bare face.
+
+    Returns:
+        "bare", "decoded": the share of clearly bare faces, generated and of `drawings` that went
+        through the autoencoder; "subject": the share with the right subject; and SWD from drawings
+        that satisfy the same prompts.
+    """
     specs, prompts = short_prompts(count)
     images = generate(pipeline, prompts, range(count), **settings)
     bare = [n for n in range(len(drawings)) if spec_of(n).make_up == "none"]
-    usual = np.quantile(bare_margins(to_images(drawings[bare]), judge), USUAL_MARGIN)
+    least = np.quantile(bare_margins(to_images(drawings[bare]), judge), LEAST_MARGIN)
+    decoded = decode(pipeline.vae, encode(pipeline.vae, drawings[bare]))
     subject = read_attributes(images, judge)["subject"] == [spec.subject for spec in specs]
-    shares = {"bare": (bare_margins(images, judge) >= usual).mean(), "subject": subject.mean()}
+    shares = {
+        name: (bare_margins(made, judge) >= least).mean()
+        for name, made in (("bare", images), ("decoded", decoded))
+    } | {"subject": subject.mean()}
     return shares | texture(images, to_array([draw(spec) for spec in specs]))
 
 

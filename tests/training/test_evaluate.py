@@ -31,7 +31,8 @@ def test_the_card_puts_the_figures_beside_their_aims_and_says_who_judges():
         textures=pd.DataFrame(sets).T, right=answers, seeds=2, megabytes=15.0,
         accuracy=pd.Series({"subject": 1.0, "direction": 0.995}), parts={"unet": 1234567},
         ages={"right": 1.0, "same": 0.5, "view": 1.0, "direction": 0.5},
-        short=levels | {"bare": 0.94, "subject": 1.0}, redraw={"l1": 1.5, "features": 3.0},
+        short=levels | {"bare": 0.94, "decoded": 0.98, "subject": 1.0},
+        redraw={"l1": 1.5, "features": 3.0},
         styled={"styled": 37.0, "final": 88.0, "lost": 0.5},
     )  # fmt: skip
     table = {what: (figure, aim) for what, figure, aim in card.rows(figures)}
@@ -43,7 +44,7 @@ def test_the_card_puts_the_figures_beside_their_aims_and_says_who_judges():
     assert values["early checkpoint"] == "25.0; 2.50 / 3.00 / 1.00"
     assert values["crisp decoder"] == "0.25; 0.40"
     assert values["2 seeds, four ages each"] == "100; 50 (direction 50)"
-    assert values["short prompts"] == "94.0; 100.0; 100 / 50 / 20"
+    assert values["short prompts"] == "94.0 (98.0); 100.0; 100 / 50 / 20"
     text = card.text(figures, drawings=14_000, held_out=2_000, subjects="knight", machine="a CPU",
                      scale=7.5, all_size=30.0)  # fmt: skip
     assert "| early checkpoint | 250 | 150 | 20 | 1.0 |" in text

@@ -91,6 +91,22 @@ def test_words_light_up_and_the_guidance_of_a_step_can_be_changed(opened):
     for scale in ("7.5", "3"):
         set_controls(opened, scale=scale)
         opened.wait_for_selector(f"#predictions figcaption:has-text('guided, scale {scale}')")
+    asked = opened.evaluate(
+        """() => {
+          let asked = 0;
+          const post = Worker.prototype.postMessage;
+          Worker.prototype.postMessage = function (message) { asked++; post.call(this, message); };
+          const input = document.getElementById("scale");
+          for (let scale = 1; scale <= 12; scale++) {
+            input.value = scale;
+            input.dispatchEvent(new Event("input"));
+          }
+          Worker.prototype.postMessage = post;
+          return asked;
+        }"""
+    )
+    assert asked == 1  # and once more when the answer has come
+    opened.wait_for_selector("#predictions figcaption:has-text('guided, scale 12')")
     generate(opened, guidance=1, steps=1)
     assert "without guidance" in opened.inner_text("#unexplained")
     assert opened.locator("#predictions").is_hidden()

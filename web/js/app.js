@@ -17,6 +17,8 @@ const results = []; // of this visit: {settings, words, frames, maps, canvas, co
 let running = null; // the result that is being generated
 let shown = null;
 let requests = 0;
+let explaining = false; // whether the worker computes an explanation
+let outdated = false; // whether the controls have changed since it was asked for
 let refreshChips = () => {};
 
 // --- controls ---------------------------------------------------------------------------------------------------
@@ -122,11 +124,14 @@ const handlers = {
   },
   error({ message }) {
     say(message);
+    explaining = false;
     setBusy(false);
     if (!results.length && !get("progress").hidden) get("generate").disabled = true;
   },
   explained(message) {
+    explaining = false;
     if (message.id === shown.id) explainGuidance(get("predictions"), message);
+    if (outdated) askForExplanation();
   },
 };
 
@@ -181,6 +186,9 @@ function askForExplanation() {
   get("unexplained").textContent = problem;
   get("predictions").hidden = Boolean(problem);
   if (problem) return;
+  outdated = explaining; // one request at a time: a slider sends more than a phone can compute
+  if (explaining) return;
+  explaining = true;
   worker.postMessage({ type: "explain", id: shown.id, index: Number(get("step").value), scale: Number(get("scale").value) });
 }
 
