@@ -48,13 +48,15 @@ def prepare(model: str) -> None:
     if str(ROOT) in sys.path:
         return
     found = importlib.metadata.distributions()
-    wanted = requirements({canonicalize_name(package.name): package.version for package in found})
-    before = imported_versions()
-    command = [sys.executable, "-m", "pip", "install", "--quiet", *wanted]
+    installed = {canonicalize_name(package.name): package.version for package in found}
+    before, pip = imported_versions(), [sys.executable, "-m", "pip"]
+    command = [*pip, "install", "--quiet", *requirements(installed)]
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:
         raise RuntimeError(f"pip found no versions that work with Colab's PyTorch: {run.stderr}")
     after = imported_versions()
+    if "torchao" in installed:  # PEFT refuses Colab's old version, and nothing here needs it
+        subprocess.run([*pip, "uninstall", "--quiet", "--yes", "torchao"])
     if replaced := sorted(name for name in before if after.get(name) != before[name]):
         raise RuntimeError(
             f"pip replaced {', '.join(replaced)}, which had been imported: choose Runtime > "

@@ -52,7 +52,6 @@ def use_few_steps(pipeline: StableDiffusionPipeline, lora: str | Path) -> Stable
 
 def _merge(pipeline: StableDiffusionPipeline, file: Path) -> None:
     """Add a file's LoRA weights to the UNet's own, or leave the pipeline as it was."""
-    _ignore_old_torchao()
     unet = pipeline.unet
     try:
         state, alphas = pipeline.lora_state_dict(
@@ -64,6 +63,8 @@ def _merge(pipeline: StableDiffusionPipeline, file: Path) -> None:
         if sum("lora_" in name for name, _ in unet.named_parameters()) != len(state):
             raise ValueError("It holds weights of layers that this UNet does not have.")
         pipeline.fuse_lora(components=["unet"])
+    except ImportError:  # PEFT says what is missing or too old
+        raise
     except Exception as error:  # of many kinds: Diffusers guesses the format from the keys
         raise ValueError(
             f"The weights in {file} are not LoRA weights for this UNet: use weights that were "
@@ -71,19 +72,3 @@ def _merge(pipeline: StableDiffusionPipeline, file: Path) -> None:
         ) from error
     finally:
         pipeline.unload_lora_weights()  # merged, if all went well
-
-
-def _ignore_old_torchao() -> None:
-    """Let PEFT ignore an old torchao, such as Colab's, which is not needed here.
-
-    Source: peft, `is_torchao_available`, which raises ImportError where it could return False.
-    """
-    from peft import import_utils
-    from peft.tuners.lora import torchao
-    from peft.utils import quantization_utils
-
-    try:
-        import_utils.is_torchao_available()
-    except ImportError:
-        for module in (import_utils, torchao, quantization_utils):
-            module.is_torchao_available = lambda: False

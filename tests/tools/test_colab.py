@@ -1,5 +1,6 @@
 """Google Colab: what the first cell of a notebook does there and elsewhere; the links to Colab."""
 
+import importlib.metadata
 import inspect
 import json
 import os
@@ -107,12 +108,17 @@ def project(tmp_path, monkeypatch):
 def test_the_helpers_can_be_imported_or_a_sentence_says_why_not(
     project, monkeypatch, returncode, numpy, sentence
 ):
+    calls = []
+
     def pip(command, **_):
-        assert command[:4] == [sys.executable, "-m", "pip", "install"]
+        assert command[:3] == [sys.executable, "-m", "pip"]
+        calls.append(command[3])
         if numpy == "newer":
             monkeypatch.setattr(colab, "imported_versions", lambda: {"numpy": "2.4"})
         return SimpleNamespace(returncode=returncode, stderr="torch>=2.12")
 
+    torchao = SimpleNamespace(name="torchao", version="0.10.0")  # as on Colab
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: [torchao])
     monkeypatch.setattr(colab, "imported_versions", lambda: {"numpy": "2.0"})
     monkeypatch.setattr(subprocess, "run", pip)
     if sentence:
@@ -122,6 +128,7 @@ def test_the_helpers_can_be_imported_or_a_sentence_says_why_not(
         colab.prepare("sd15-shape")
     assert (str(project) in sys.path) is (sentence is None)
     assert os.environ["TUTORIAL_MODEL"] == "sd15-shape"
+    assert calls == (["install"] if returncode else ["install", "uninstall"])
 
 
 def set_address(address):

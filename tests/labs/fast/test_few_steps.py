@@ -1,8 +1,6 @@
 """Few-step weights: merged once, and refused where they do not fit."""
 
 import logging
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -79,20 +77,3 @@ def test_weights_that_do_not_fit_change_nothing(own, tmp_path, kind, monkeypatch
     assert own.scheduler is scheduler
     assert own.get_list_adapters() == {}
     assert generate(own) == before
-
-
-def test_an_old_torchao_such_as_colabs_does_no_harm(tmp_path):
-    (tmp_path / "torchao").mkdir()
-    (tmp_path / "torchao/__init__.py").touch()
-    (tmp_path / "torchao-0.10.0.dist-info").mkdir()
-    metadata = "Metadata-Version: 2.1\nName: torchao\nVersion: 0.10.0\n"
-    (tmp_path / "torchao-0.10.0.dist-info/METADATA").write_text(metadata, encoding="utf-8")
-    code = (
-        f"import sys; sys.path.append({str(tmp_path)!r})\n"
-        "from helpers import load_pipeline\n"
-        "from labs.fast import use_few_steps\n"
-        f"pipeline = use_few_steps(load_pipeline('tiny-portraits', device='cpu'), {NAME!r})\n"
-        "print(type(pipeline.scheduler).__name__)"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.stdout.endswith("LCMScheduler\n"), run.stderr
