@@ -65,7 +65,7 @@ html: .venv/.site ## Build a site of the notebooks, with search, in build/html; 
 badges: $(READER) ## Link README and notebooks to Colab, at the address in pyproject.toml
 	@$(BIN)/python tools/colab.py
 
-pictures: $(EVERYTHING) ## Generate the README's images, in Chromium with the page in build/page
+pictures: $(READER) ## Generate the README's portraits, and the animation of how they form
 	@$(BIN)/python -m tools.pictures
 
 benchmark: $(EVERYTHING) ## Measure this machine, for the README's table (MODEL=sd15-shape)

@@ -144,14 +144,18 @@ def enlarge(image: Image.Image, width: int) -> Image.Image:
 
 
 def draw_labels(labels: Sequence[object] | None, count: int, width: int) -> list[Image.Image]:
-    """Draw labels in black on white, all as high as the longest needs, `width` pixels across."""
+    """Draw labels in black on white, all as high as the longest needs, `width` pixels across.
+
+    A margin keeps a label apart from the one beside it.
+    """
     if labels is None:
         return [Image.new("RGB", (width, 0))] * count
     if len(labels) != count:
         raise ValueError(f"{len(labels)} labels do not fit {count} images: give one for each.")
     texts = [str(label) for label in labels]
-    font = _fitting_font(texts, width)
-    wrapped = [_wrap(text, font, width) for text in texts]
+    room = width - width // 12
+    font = _fitting_font(texts, room)
+    wrapped = [_wrap(text, font, room) for text in texts]
     line = ceil(1.25 * font.size)
     strips = []
     for lines in wrapped:
@@ -166,7 +170,7 @@ def draw_labels(labels: Sequence[object] | None, count: int, width: int) -> list
 def _fitting_font(texts: Sequence[str], width: int) -> Any:
     """The largest font, from a tenth of the width down, in which every word fits."""
     words = " ".join(texts).split()
-    for size in range(max(12, width // 10), 5, -1):
+    for size in range(max(12, width // 10), max(8, width // 20), -1):
         font = ImageFont.load_default(size)
         if all(font.getlength(word) <= width for word in words):
             break
@@ -176,6 +180,8 @@ def _fitting_font(texts: Sequence[str], width: int) -> Any:
 def _wrap(text: str, font: Any, width: int) -> list[str]:
     lines: list[str] = []
     for word in text.split():
+        while font.getlength(word) > width:  # in the smallest font, too
+            word = word[:-4] + "..."
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and font.getlength(longer) <= width:
             lines[-1] = longer

@@ -14,11 +14,6 @@ from huggingface_hub import constants, errors, snapshot_download, try_to_load_fr
 
 from helpers.models import MODELS, MODELS_FOLDER, REMOVED, REVISIONS
 
-PICKLES = {".bin", ".pt", ".pth", ".ckpt"}
-PICKLES_ONLY = (
-    "{!r} has its weights only as pickle files, which can run any code when they are opened, so "
-    "they are refused: look for a copy of the model in safetensors."
-)
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -87,7 +82,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def fetch(hub_id: str, download: Callable[..., str], advice: str = "") -> Path:
-    """Run a download from the Hub or its cache, and explain in one sentence what goes wrong.
+    """Run a download from the Hub or its cache, and explain what goes wrong.
 
     Args:
         download: fetches "owner/name" and returns its folder; takes `local_files_only`.
@@ -96,10 +91,24 @@ def fetch(hub_id: str, download: Callable[..., str], advice: str = "") -> Path:
     try:
         return Path(download())
     except Exception as error:
-        if (explained := _explain(hub_id, error, advice)) is not None:
-            raise explained from error
+        causes: list[BaseException] = [error]
+        while causes[-1].__cause__:
+            causes.append(causes[-1].__cause__)
+        for cause in causes:
+            # It may be missing, or need a license or another token: huggingface_hub says which.
+            if isinstance(cause, errors.HfHubHTTPError) and 400 < cause.response.status_code < 405:
+                raise ValueError(f"The Hub refuses {hub_id!r}: {cause} {advice}") from error
+        # Xet, which carries most downloads, reports a full disk in words alone.
+        if getattr(error, "errno", None) in DISK_IS_FULL or "(os error 28)" in str(error):
+            raise OSError(
+                f"There is no room for {hub_id!r} in {constants.HF_HUB_CACHE} ({error}). Free some "
+                "space, or set HF_HOME to a folder on another disk before Python starts; then try "
+                "again: files that have arrived are kept."
+            ) from error
         if getattr(error, "errno", None) or isinstance(error, ValueError):
             raise  # a disk that may not be written to, or custom code: it says so itself
+        if "necessary `safetensors` weights" in str(error):
+            raise ValueError(f"{hub_id!r} has only pickle files: {error}") from error
         # diffusers gives up when the Hub does not answer, even if the cache holds the whole model.
         with suppress(Exception):
             return Path(download(local_files_only=True))
@@ -108,38 +117,6 @@ def fetch(hub_id: str, download: Callable[..., str], advice: str = "") -> Path:
             f"{hub_id!r} is not completely in the cache. Try again with a connection (files that "
             "have arrived are kept), or use the embedded 'tiny-portraits' and 'tiny-judge'."
         ) from error
-
-
-def _explain(hub_id: str, error: Exception, advice: str) -> Exception | None:
-    """The error to raise instead, or None if it has no explanation here."""
-    causes: list[BaseException] = [error]
-    while causes[-1].__cause__:
-        causes.append(causes[-1].__cause__)
-    messages: dict[type[BaseException], str] = {
-        errors.GatedRepoError: "asks for its license to be accepted on its page, then for "
-        "`hf auth login`.",
-        errors.RepositoryNotFoundError: f"is neither on the Hub nor a folder here. {advice}",
-        errors.RevisionNotFoundError: "no longer has the pinned commit: load its newest with "
-        f"from_pretrained({hub_id!r}).",
-    }
-    for kind, message in messages.items():
-        if any(isinstance(cause, kind) for cause in causes):
-            return ValueError(f"{hub_id!r} {message}".rstrip())
-    if any(getattr(getattr(cause, "response", None), "status_code", 0) == 401 for cause in causes):
-        return ValueError(
-            "The Hub refuses the token that is stored here or in HF_TOKEN. Renew it with "
-            "`hf auth login`, or remove it with `hf auth logout`."
-        )
-    if "necessary `safetensors` weights" in str(error):
-        return ValueError(PICKLES_ONLY.format(hub_id))
-    # Xet, which carries most downloads, reports a full disk in words alone.
-    if getattr(error, "errno", None) in DISK_IS_FULL or "(os error 28)" in str(error):
-        return OSError(
-            f"There is no room for {hub_id!r} in {constants.HF_HUB_CACHE} ({error}). Free some "
-            "space, or set HF_HOME to a folder on another disk before Python starts; then try "
-            "again: files that have arrived are kept."
-        )
-    return None
 
 
 def variant_of(folder: Path) -> str | None:
@@ -151,20 +128,17 @@ def variant_of(folder: Path) -> str | None:
 
 
 def check_parts(folder: Path) -> None:
-    """Refuse a pipeline's folder that lacks a part, or has a part only in pickle files."""
+    """Refuse a pipeline's folder that lacks a part, such as after an interrupted download."""
     from diffusers import DiffusionPipeline
 
     for part, kind in DiffusionPipeline.load_config(folder).items():
         if part == "_class_name" or not isinstance(kind, list) or kind[0] is None:
             continue
-        suffixes = {file.suffix for file in (folder / part).glob("*")}
-        if not suffixes:
+        if not any((folder / part).glob("*")):
             raise FileNotFoundError(
                 f"There is no {part!r} in {folder}: if its download was interrupted, load it again "
                 "with a connection."
             )
-        if PICKLES & suffixes and ".safetensors" not in suffixes:
-            raise ValueError(PICKLES_ONLY.format(str(folder / part)))
 
 
 def _download_pipeline(hub_id: str) -> Path:

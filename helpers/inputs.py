@@ -19,13 +19,35 @@ def make_generators(seeds: int | Iterable[int]) -> list[torch.Generator]:
     device and the batch. A generator moves on when it is used: make new ones for each call.
 
     Args:
-        seeds: one seed or several, whole numbers below 2**64.
+        seeds: one seed or several.
+
+    Raises:
+        ValueError: a seed is below 0, where PyTorch would take another one, or above 2**64 - 1.
 
     Source: diffusers, "Reproducible pipelines".
     """
     single = not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) == 0
-    numbers: Any = [seeds] if single else seeds
-    return [torch.Generator("cpu").manual_seed(operator.index(number)) for number in numbers]
+    numbers = [operator.index(number) for number in ([seeds] if single else seeds)]
+    for number in numbers:
+        if not 0 <= number < 2**64:
+            raise ValueError(f"A seed is a whole number from 0 to 2**64 - 1, not {number}.")
+    return [torch.Generator("cpu").manual_seed(number) for number in numbers]
+
+
+def list_prompts(prompts: str | Iterable[str], count: int) -> list[str]:
+    """Return a prompt for each of `count` images, from one for all of them or one for each.
+
+    Raises:
+        ValueError: a prompt is not text, or they are not `count`.
+    """
+    single = isinstance(prompts, str) or not isinstance(prompts, Iterable)
+    listed = [prompts] * count if single else list(prompts)
+    for prompt in listed:
+        if not isinstance(prompt, str):
+            raise ValueError(f"A prompt must be text, not {prompt!r:.60}.")
+    if len(listed) != count:
+        raise ValueError(f"{len(listed)} prompts do not fit {count} images: give one for each.")
+    return listed
 
 
 def get_inputs(
@@ -43,7 +65,8 @@ def get_inputs(
         seeds: other seeds than 0 to batch_size - 1, one for each image.
 
     Raises:
-        ValueError: batch size or steps are below 1, or seeds or prompts not one for each image.
+        ValueError: batch size or steps are below 1, a seed or a prompt is none, or they are not one
+            for each image.
 
     Source: diffusers, "Effective and efficient diffusion", `get_inputs`.
 
@@ -55,12 +78,10 @@ def get_inputs(
     if batch_size < 1 or num_inference_steps < 1:
         raise ValueError("Batch size and steps must be at least 1.")
     generators = make_generators(range(batch_size) if seeds is None else seeds)
-    prompts = [prompt] * batch_size if isinstance(prompt, str) else list(prompt)
-    for name, values in (("seeds", generators), ("prompts", prompts)):
-        if len(values) != batch_size:
-            raise ValueError(f"{len(values)} {name} do not fit a batch of {batch_size} images.")
+    if len(generators) != batch_size:
+        raise ValueError(f"{len(generators)} seeds do not fit a batch of {batch_size} images.")
     return {
-        "prompt": prompts,
+        "prompt": list_prompts(prompt, batch_size),
         "generator": generators,
         "num_inference_steps": num_inference_steps,
     }

@@ -11,6 +11,7 @@ import torch
 
 from helpers.grids import require_images
 from helpers.hub import find_weights
+from helpers.inputs import list_prompts
 from helpers.loading import pick_device, quiet_libraries
 from helpers.models import MODELS_FOLDER
 
@@ -140,9 +141,7 @@ def adherence(
     import pandas
 
     images = require_images(images)
-    prompts = [prompts] * len(images) if isinstance(prompts, str) else prompts
-    if len(prompts) != len(images):
-        raise ValueError(f"{len(prompts)} prompts do not fit {len(images)} images: give as many.")
+    prompts = list_prompts(prompts, len(images))
     read = read_attributes(images, judge)
     wanted = pandas.DataFrame(
         [wanted_attributes(prompt, judge.vocabulary) for prompt in prompts], columns=read.columns

@@ -7,16 +7,13 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
-from importlib import metadata
+from dataclasses import dataclass, field
 from math import sqrt
 from statistics import median
 from typing import Any, NamedTuple
 
 import torch
 from tqdm.auto import tqdm
-
-PACKAGES = ("torch", "diffusers", "transformers")  # whose versions change the figures
 
 # Called with every measurement that `measure` makes; `make benchmark` adds one that stores it.
 observers: list[Callable[[Measurement], None]] = []
@@ -41,7 +38,6 @@ class Measurement:
     speedups: tuple[float, ...] = ()  # images per second over the baseline's, turn by turn
     noise: float = 1.0  # the largest factor between two runs of the baseline in one turn
     device: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def seconds_per_image(self) -> float:
@@ -70,11 +66,6 @@ class Measurement:
             return None
         speedup = median(self.speedups)
         return None if max(speedup, 1 / speedup) <= self.noise else speedup > 1
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it as plain values, with the number of images in place of the images."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return values | {"images": len(self.images), "speedup": self.speedup}
 
     def __str__(self) -> str:
         count = max(1, len(self.images))
@@ -151,7 +142,6 @@ def measure(
         num_inference_steps=num_inference_steps,
         baseline=name,
         device=device_name(device),
-        versions={package: metadata.version(package) for package in PACKAGES},
         **summarize(turns[-repeats:]),
     )
     for observer in observers:

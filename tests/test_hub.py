@@ -82,7 +82,7 @@ def hub(server):
     repositories, revisions = dict(server.repositories), dict(server.revisions)
     yield server
     server.repositories, server.revisions = repositories, revisions
-    server.breaks_at, server.hangs_up, server.refuses_tokens = None, False, False
+    server.breaks_at, server.hangs_up = None, False
     server.start()
 
 
@@ -188,40 +188,25 @@ EVERY_LOADER = [
 @pytest.mark.parametrize("code", EVERY_LOADER)
 @pytest.mark.parametrize(
     ("hub_id", "message"),
-    [
-        ("some/gated", "asks for its license to be accepted"),
-        ("some/missing", "is neither on the Hub nor a folder here."),
-    ],
+    [("some/gated", "Cannot access gated repo"), ("some/missing", "Repository Not Found")],
 )
 def test_a_model_that_may_not_be_read_or_is_not_there(hub, reader, code, hub_id, message):
     error = reader.run(code.format(hub_id)).error
-    assert error.startswith(f"ValueError: '{hub_id}' {message}")
+    assert error.startswith(f"ValueError: The Hub refuses '{hub_id}': ") and message in error
 
 
-def test_a_commit_or_a_mirror_that_is_gone_names_what_to_load_instead(hub, reader):
+def test_a_mirror_that_is_gone_names_what_to_load_instead(hub, reader):
     reader.forget(SD.id)
-    del hub.revisions[SD.id]
-    error = reader.run(LOAD_SD).error
-    assert error.endswith(f"the pinned commit: load its newest with from_pretrained({SD.id!r}).")
     del hub.repositories[SD.id]
     error = reader.run(LOAD_SD).error
     assert error.endswith(f"Load {SD.earlier!r} instead, the checkpoint before it.")
-
-
-def test_a_token_that_has_run_out_is_not_blamed_on_the_connection(hub, reader):
-    hub.refuses_tokens = True
-    reader.run("import os; os.environ['HF_TOKEN'] = 'hf_old'")
-    error = reader.run("load_pipeline('some/large')").error
-    reader.run("del os.environ['HF_TOKEN']")
-    assert error.startswith("ValueError: The Hub refuses the token")
-    assert "hf auth login" in error
 
 
 @pytest.mark.parametrize("code", EVERY_LOADER)
 def test_pickles_are_refused_and_not_fetched(hub, reader, code):
     error = reader.run(code.format("some/pickles")).error
     assert error.startswith("ValueError: ") and "'some/pickles'" in error
-    assert "can run any code when they are opened" in error
+    assert "pickle files" in error
     assert not [name for name in hub.files_asked_for() if name.endswith(".bin")]
 
 

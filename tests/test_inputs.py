@@ -17,9 +17,9 @@ def test_seeds_may_be_a_number_or_any_series(seeds):
     assert [generator.initial_seed() for generator in make_generators(seeds)] == [7]
 
 
-@pytest.mark.parametrize("seed", [1.5, "1", None])
+@pytest.mark.parametrize("seed", [1.5, "1", None, -1, 2**64])
 def test_what_is_no_seed_is_refused(seed):
-    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+    with pytest.raises((TypeError, ValueError), match=r"as an integer|from 0 to 2\*\*64 - 1"):
         make_generators([0, seed])
 
 
@@ -36,7 +36,9 @@ def test_a_batch_has_seeds_from_zero_or_those_given():
     [
         ({"batch_size": 0}, "must be at least 1"),
         ({"num_inference_steps": 0}, "must be at least 1"),
-        ({"batch_size": 3, "prompt": ("a", "b")}, "2 prompts do not fit a batch of 3"),
+        ({"batch_size": 3, "prompt": ("a", "b")}, "2 prompts do not fit 3 images"),
+        ({"batch_size": 2, "prompt": ["a", None]}, "A prompt must be text, not None"),
+        ({"prompt": None}, "A prompt must be text, not None"),
         ({"batch_size": 2, "seeds": [1]}, "1 seeds do not fit a batch of 2"),
         ({"seeds": []}, "0 seeds do not fit"),
     ],

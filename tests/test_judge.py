@@ -120,8 +120,10 @@ def test_adherence_is_right_wrong_or_not_asked_for(judge, monkeypatch):
 
 
 def test_prompts_that_do_not_fit_the_images(judge):
-    with pytest.raises(ValueError, match="2 prompts do not fit 3 images: give as many"):
+    with pytest.raises(ValueError, match="2 prompts do not fit 3 images: give one for each"):
         adherence(noise(3), ["a knight", "a queen"], judge)
+    with pytest.raises(ValueError, match="A prompt must be text, not None"):
+        adherence(noise(2), ["a knight", None], judge)
 
 
 # Loading

@@ -122,41 +122,27 @@ def test_a_reader_finds_the_call_of_the_page(lesson):
     assert any(re.search(CALLS[lesson], source) for source in code)
 
 
-def names_in(node, context):
-    """The variables that a piece of code reads (`ast.Load`) or sets (`ast.Store`)."""
-    names = (name for name in ast.walk(node) if isinstance(name, ast.Name))
-    return {name.id for name in names if isinstance(name.ctx, context)}
-
-
-def statements(cells):
-    """The statements of cells, in order; of one that has a body, its first line alone."""
-    for cell in cells:
-        found = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.stmt))
-        for node in sorted(found, key=lambda node: node.lineno):
-            heads = (getattr(node, name, None) for name in ("iter", "test"))
-            yield cell, next(filter(None, heads), None) if hasattr(node, "body") else node
-
-
-def is_used(call, after):
-    """Whether what a statement assigns is read before it is assigned again."""
-    if not isinstance(call, ast.Assign):
-        return True
-    names = names_in(call.targets[0], ast.Load | ast.Store)
-    for _, node in after:
-        if node and names & names_in(node, ast.Load):
-            return True
-        if node and names & names_in(node, ast.Store):
-            return False
-    return False
+def names_in(node):
+    """The names in a statement, those that it reads before those that it sets."""
+    names = [name for name in ast.walk(node) if isinstance(name, ast.Name)]
+    return sorted(names, key=lambda name: isinstance(name.ctx, ast.Store))
 
 
 @pytest.mark.parametrize("lesson", CALLS)
 def test_the_call_of_the_page_is_not_thrown_away(lesson):
     for path in TAUGHT:
-        lines = list(statements(code_cells(read(path))))
-        for number, (cell, node) in enumerate(lines, 1):
-            if node and lesson in tags(cell) and re.search(CALLS[lesson], ast.unparse(node)):
-                assert is_used(node, lines[number:]), ast.unparse(node)
+        lines = [
+            (node, lesson in tags(cell))
+            for cell in code_cells(read(path))
+            for node in ast.parse(cell.source).body
+        ]
+        for number, (node, tagged) in enumerate(lines, 1):
+            assigns = tagged and isinstance(node, ast.Assign)
+            if assigns and re.search(CALLS[lesson], ast.unparse(node)):
+                targets = {name.id for name in names_in(node.targets[0])}
+                later = [name for line, _ in lines[number:] for name in names_in(line)]
+                first = next(name for name in later if name.id in targets)
+                assert isinstance(first.ctx, ast.Load), ast.unparse(node)
 
 
 @pytest.mark.parametrize("stem", [path.stem for path in TAUGHT])

@@ -1,7 +1,6 @@
 """Timing: what is timed, what is computed from it, and how it is shown. Never how long it took."""
 
 import dataclasses
-from importlib import metadata
 from itertools import accumulate
 from types import SimpleNamespace
 
@@ -78,13 +77,11 @@ def test_the_number_of_images_is_read_from_the_result(clock, result, count):
 
 
 @pytest.mark.parametrize(("threads", "said"), [(1, "1 thread)"), (2, "2 threads)")])
-def test_device_and_versions_are_recorded(threads, said):
+def test_the_device_is_recorded(threads, said):
     with cpu_threads(threads):
         measurement = measure(lambda: None, **CPU)
     assert measurement.device.endswith(f"(CPU, {said}")
     assert measurement.peak_memory is None
-    assert measurement.versions["torch"] == metadata.version("torch")
-    assert set(measurement.versions) == {"torch", "diffusers", "transformers"}
 
 
 # On an accelerator
@@ -110,19 +107,16 @@ def test_the_device_that_is_given_is_measured_whatever_the_machine_has(cuda):
         measurement = measure(lambda: None, device=device)
         assert (measurement.device, measurement.peak_memory) == (name, 5000)
     cuda.clear()
-    measurement = measure(lambda: None, **CPU)
-    assert "CPU" in measurement.device and measurement.peak_memory is None
+    assert measure(lambda: None, **CPU).peak_memory is None
     assert set(cuda) == {"clock"}
+    with_baseline = measure(lambda: None, device="cuda", baseline=lambda: None)
+    assert with_baseline.peak_memory is None  # it would not be of the call alone
 
 
 def test_a_gpu_is_waited_for_before_each_reading_of_the_clock(cuda):
     measure(lambda: cuda.append("call"), device="cuda", warmup=0, repeats=2)
     turn = ["wait for cuda", "clock", "call", "wait for cuda", "clock"]
     assert cuda == ["reset", *turn, *turn]
-
-
-def test_with_a_baseline_there_is_no_peak_of_the_call_alone(cuda):
-    assert measure(lambda: None, device="cuda", baseline=lambda: None).peak_memory is None
 
 
 @pytest.mark.parametrize(("value", "shown"), [("true", False), ("", True)])

@@ -22,15 +22,20 @@ import json
 from helpers import timing
 
 def _store(measurement):
+    row = (measurement.label, measurement.seconds_per_image, measurement.device)
     with open({path!r}, "a", encoding="utf-8") as file:
-        file.write(json.dumps(measurement.as_dict()) + "\\n")
+        file.write(json.dumps(row) + "\\n")
 
 timing.observers.append(_store)
 """
 
 
-def run_notebook(path: Path, model: str) -> list[dict]:
-    """Run a notebook with a model of `MODELS`, unchanged, and return what it measured."""
+def run_notebook(path: Path, model: str) -> list[tuple[str, float, str]]:
+    """Run a notebook with a model of `MODELS`, and return what it measured.
+
+    Returns:
+        The label, the seconds per image and the device of each measurement.
+    """
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "measurements.jsonl"
@@ -42,17 +47,11 @@ def run_notebook(path: Path, model: str) -> list[dict]:
         return [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
 
 
-def make_row(model: str, rows: list[dict]) -> str:
-    """A line of the table: the machine, the model, and the seconds per image of each label.
-
-    Raises:
-        ValueError: nothing was measured.
-    """
-    if not rows:
-        raise ValueError("Nothing was measured: give a notebook that calls `measure`.")
-    seconds = {row["label"]: row["seconds"] / max(1, row["images"]) for row in rows}
-    cells = [f"{seconds[label]:.2f} s" if label in seconds else "" for label in LABELS]
-    return f"| {' | '.join([rows[-1]['device'], model, *cells])} |"
+def make_row(model: str, measured: list[tuple[str, float, str]]) -> str:
+    """A line of the table: the machine, the model, and the seconds per image of each label."""
+    seconds = {label: f"{value:.2f} s" for label, value, _ in measured}
+    cells = [seconds.get(label, "") for label in LABELS]
+    return f"| {' | '.join([measured[-1][2], model, *cells])} |"
 
 
 def add_row(text: str, row: str) -> str:

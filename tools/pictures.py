@@ -1,11 +1,8 @@
-"""`make pictures`: generate the README's images: portraits, how they form, and the page in use."""
+"""`make pictures`: generate the README's images: portraits, and how they form."""
 
 from __future__ import annotations
 
-import shutil
-from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import torch
@@ -48,35 +45,8 @@ def animate(pipeline: Any) -> list[Image.Image]:
     return frames
 
 
-def take_screenshot(path: Path) -> None:
-    """Save the page that `make page` built after two images, as wide as a laptop."""
-    from playwright.sync_api import sync_playwright
-
-    from tools.page import PAGE, PageHandler, PageServer
-
-    server = PageServer(("localhost", 0), partial(PageHandler, directory=str(PAGE)))
-    Thread(target=server.serve_forever, daemon=True).start()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        page = browser.new_page(viewport={"width": 1366, "height": 820})
-        page.set_default_timeout(600_000)
-        page.goto(f"http://localhost:{server.server_port}/")
-        for prompt, seed in list(PORTRAITS.items())[1::-1]:
-            page.wait_for_selector("#generate:not([disabled])")
-            page.fill("#prompt", prompt)
-            page.fill("#seed", str(seed))
-            page.click("#generate")
-            page.wait_for_function("document.getElementById('status').textContent.startsWith('D')")
-        page.evaluate("scrollTo(0, 0)")
-        page.screenshot(path=path, type="jpeg", quality=88)
-        browser.close()
-    server.shutdown()
-
-
 def main() -> None:
-    """Write docs/grid.jpg, docs/forming.gif and docs/page.jpg."""
+    """Write docs/grid.jpg and docs/forming.gif."""
     pipeline = load_pipeline(device="cpu", scheduler="DPMSolverMultistepScheduler")
     generators = make_generators(PORTRAITS.values())
     images = pipeline(list(PORTRAITS), generator=generators, num_inference_steps=STEPS).images
@@ -86,7 +56,6 @@ def main() -> None:
     durations = [FIRST_FRAME, *[FRAME] * (len(others) - 1), LAST_FRAME]
     options = {"append_images": others, "duration": durations, "loop": 0, "optimize": True}
     first.save(DOCS / "forming.gif", save_all=True, **options)
-    take_screenshot(DOCS / "page.jpg")
 
 
 if __name__ == "__main__":

@@ -76,11 +76,6 @@ def test_every_claim_has_a_rule_and_a_known_verdict_elsewhere():
     assert {claim.elsewhere for claim in CLAIMS.values()} <= set(VERDICTS)
 
 
-def test_a_lesson_without_a_claim_is_refused():
-    with pytest.raises(ValueError, match="'L1' is not a lesson with a claim"):
-        verdicts.verdict("L1")
-
-
 def test_the_table_keeps_what_was_printed():
     verdicts.verdict("L9", distance=0.0)
     row = verdicts.verdicts().loc["L9"]

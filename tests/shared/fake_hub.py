@@ -21,7 +21,6 @@ class Hub:
     requests: list[str] = field(default_factory=list)
     breaks_at: str | None = None  # a file, or "tree": in the middle of it, the Hub goes away
     hangs_up: bool = False  # without an answer
-    refuses_tokens: bool = False
     port: int = 0
     server: ThreadingHTTPServer | None = None
 
@@ -85,8 +84,6 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(f"{self.command} {path}")
         if self.hub.hangs_up:
             return
-        if self.hub.refuses_tokens and "Authorization" in self.headers:
-            return self.refuse(401, None, "Invalid credentials in Authorization header")
         info = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(\w+))?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/(\w+)/(.+)", path)
         if info:
@@ -133,9 +130,8 @@ class Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": self.hub.commit(hub_id), "ETag": f'"{git_oid(content)}"'}
         self.reply(200, content, headers, breaks=name == self.hub.breaks_at)
 
-    def refuse(self, status, code, message="Refused"):
-        headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
-        self.reply(status, b"{}", headers)
+    def refuse(self, status, code):
+        self.reply(status, b"{}", {"X-Error-Message": "Refused", "X-Error-Code": code})
 
     def reply(self, status, content, headers, breaks=False):
         self.send_response(status)

@@ -2,15 +2,12 @@
 
 import contextlib
 import io
-import json
 import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import NamedTuple
-
-ROOT = Path(__file__).parents[2]
+from unittest.mock import patch
 
 
 class Outcome(NamedTuple):
@@ -21,57 +18,38 @@ class Outcome(NamedTuple):
     error: str
 
 
+def run(code, names={}):  # noqa: B006 - what one call defines, the next one sees
+    """Run the code in this process, and return its outcome."""
+    printed, bars, error = io.StringIO(), io.StringIO(), ""
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(bars):
+        try:
+            exec(code, names)
+        except Exception as problem:
+            error = f"{type(problem).__name__}: {problem}"
+    return Outcome(printed.getvalue(), bars.getvalue(), error)
+
+
 class Reader:
     """A child process, because huggingface_hub reads its environment when it is imported."""
 
     def __init__(self, cache, **environment):
         self.cache = cache
+        self.process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         own = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        own |= {"HF_HOME": str(cache), "PYTHONPATH": str(ROOT), "CI": ""} | environment
-        command = [sys.executable, "-u", __file__]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, env=own, text=True, **pipes)
-        self.order("from helpers import *")  # takes its time: see `run`
+        own |= {"HF_HOME": str(cache), "CI": ""} | environment
+        with patch.dict(os.environ, own, clear=True):
+            self.order("from helpers import *")  # takes its time: see `run`
 
     def order(self, code):
-        self.process.stdin.write(json.dumps(code) + "\n")
-        self.process.stdin.flush()
+        return self.process.submit(run, code)
 
     def run(self, code):
         """Run the code, after what was ordered before, and return its outcome."""
-        self.order(code)
-        self.order("")  # whatever stands before this answer was asked for
-        outcome = Outcome("", "", "")
-        for line in self.process.stdout:
-            if line == "\n":
-                return outcome
-            outcome = Outcome(*json.loads(line))
-        raise AssertionError("the reader has left")
+        return self.order(code).result()
 
     def forget(self, hub_id):
         """Take a model out of the cache."""
         shutil.rmtree(self.cache / "hub" / f"models--{hub_id.replace('/', '--')}", True)
 
     def close(self):
-        self.process.kill()
-        self.process.communicate()
-
-
-def main():
-    answers, names = sys.stdout, {}
-    for line in sys.stdin:
-        code = json.loads(line)
-        if not code:
-            print(file=answers)
-            continue
-        printed, bars, error = io.StringIO(), io.StringIO(), ""
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(bars):
-            try:
-                exec(code, names)
-            except Exception as problem:
-                error = f"{type(problem).__name__}: {problem}"
-        print(json.dumps([printed.getvalue(), bars.getvalue(), error]), file=answers)
-
-
-if __name__ == "__main__":
-    main()
+        self.process.shutdown()

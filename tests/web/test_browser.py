@@ -55,6 +55,17 @@ def status(page):
     return page.inner_text("#status")
 
 
+def test_a_room_without_https_has_one_thread_and_the_same_image(chromium, folder):
+    with browser.serve(folder, threads=False) as address:
+        page = chromium.new_context().new_page()
+        page.goto(address)
+        page.wait_for_selector(READY, timeout=120_000)
+        assert "with 1 thread" in status(page)
+        shown = generate(page, prompt="a knight", steps=2)
+        page.context.close()
+    assert np.abs(shown - of_pytorch("DPMSolverMultistepScheduler", "a knight", 0, 2)).max() <= 2
+
+
 @pytest.mark.parametrize(
     ("scheduler", "seed", "steps", "negative"),
     [
