@@ -91,13 +91,12 @@ def fetch(hub_id: str, download: Callable[..., str], advice: str = "") -> Path:
     try:
         return Path(download())
     except Exception as error:
-        causes: list[BaseException] = [error]
-        while causes[-1].__cause__:
-            causes.append(causes[-1].__cause__)
-        for cause in causes:
-            # It may be missing, or need a license or another token: huggingface_hub says which.
-            if isinstance(cause, errors.HfHubHTTPError) and 400 < cause.response.status_code < 405:
-                raise ValueError(f"The Hub refuses {hub_id!r}: {cause} {advice}") from error
+        cause: BaseException | None = error
+        while cause and not isinstance(cause, errors.HfHubHTTPError):
+            cause = cause.__cause__
+        if cause and 400 < cause.response.status_code < 405:
+            # It is missing, or needs a license or another token: huggingface_hub says which.
+            raise ValueError(f"The Hub refuses {hub_id!r}: {cause} {advice}") from error
         # Xet, which carries most downloads, reports a full disk in words alone.
         if getattr(error, "errno", None) in DISK_IS_FULL or "(os error 28)" in str(error):
             raise OSError(

@@ -69,11 +69,6 @@ def get_inputs(
             for each image.
 
     Source: diffusers, "Effective and efficient diffusion", `get_inputs`.
-
-    Example:
-        >>> inputs = get_inputs(batch_size=2)
-        >>> [generator.initial_seed() for generator in inputs["generator"]]
-        [0, 1]
     """
     if batch_size < 1 or num_inference_steps < 1:
         raise ValueError("Batch size and steps must be at least 1.")
@@ -92,11 +87,6 @@ def truncated_words(prompt: str, pipeline: DiffusionPipeline) -> str:
 
     CLIP's text encoder reads 77 tokens, two of which mark the start and the end. A word of textual
     inversion takes as many tokens as it has vectors.
-
-    Example:
-        >>> from helpers import load_pipeline
-        >>> truncated_words("old " * 75 + "warrior chief", load_pipeline(device="cpu"))
-        'warrior chief'
     """
     words, ends = prompt.split(), []
     expand = getattr(pipeline, "maybe_convert_prompt", lambda word, _: word)

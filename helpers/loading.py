@@ -57,11 +57,6 @@ def load_pipeline(
             device, dtype or scheduler does not fit.
         OSError: there is no such file, or the folder is not a pipeline or lacks a part; the Hub
             cannot be reached; or the disk is full.
-
-    Example:
-        >>> pipeline = load_pipeline("tiny-portraits", device="cpu", dtype="float32")
-        >>> type(pipeline).__name__, pipeline.unet.dtype
-        ('StableDiffusionPipeline', torch.float32)
     """
     device = pick_device(device)
     dtype = pick_dtype(device, dtype)
@@ -195,11 +190,6 @@ def use_scheduler(
 
     Raises:
         ValueError: the scheduler does not fit the pipeline, which keeps its own.
-
-    Example:
-        >>> pipeline = load_pipeline("tiny-portraits", device="cpu")
-        >>> type(use_scheduler(pipeline, "DDIMScheduler").scheduler).__name__
-        'DDIMScheduler'
     """
     known = compatible_schedulers(pipeline)
     name = getattr(scheduler, "__name__", str(scheduler))

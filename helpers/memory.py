@@ -127,14 +127,6 @@ class LiveStorages(TorchDispatchMode):
 
     Attributes:
         live, peak: bytes that are alive now, and the most that were.
-
-    Example:
-        >>> with LiveStorages() as storages:
-        ...     a = torch.zeros(1000)
-        ...     del a
-        ...     b = torch.zeros(500).view(5, 100).add_(1)
-        >>> storages.live, storages.peak
-        (2000, 4000)
     """
 
     def __init__(self, ignored: Iterable[torch.Tensor] = (), start: int = 0) -> None:

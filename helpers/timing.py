@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import time
@@ -21,18 +20,12 @@ observers: list[Callable[[Measurement], None]] = []
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one call took: the median of its timed runs.
-
-    Example:
-        >>> print(Measurement("20 steps", [], 0.5, 0.1, num_inference_steps=20, device="CPU"))
-        20 steps: 0.500 s per image (runs differ by 0.100 s), 40.0 steps/s, on CPU
-    """
+    """What one call took: the median of its timed runs."""
 
     label: str
     images: list[Any] = field(repr=False, compare=False)  # what the first run returned
     seconds: float  # per call, the median of the runs
     spread: float  # seconds per call between the fastest and the slowest run
-    peak_memory: int | None = None  # bytes of GPU memory, weights included; None if not on CUDA
     num_inference_steps: int | None = None
     baseline: str = ""  # the label of the call that took turns with this one
     speedups: tuple[float, ...] = ()  # images per second over the baseline's, turn by turn
@@ -79,10 +72,7 @@ class Measurement:
             turns = f"{min(self.speedups):.2f} to {max(self.speedups):.2f}"
             turns += f", timing noise {self.noise:.2f}x"
             verdict = ": no measurable difference" if self.is_faster is None else ""
-            name = f"the speed of {self.baseline!r}" if self.baseline else "the baseline's speed"
-            parts.append(f"{self.speedup:.2f}x {name} ({turns}){verdict}")
-        if self.peak_memory:
-            parts.append(f"peak memory {self.peak_memory / 1e9:.2f} GB")
+            parts.append(f"{self.speedup:.2f}x the speed of {self.baseline!r} ({turns}){verdict}")
         if self.device:
             parts.append(f"on {self.device}")
         return f"{self.label or 'Measured'}: {', '.join(parts)}"
@@ -103,7 +93,7 @@ def measure(
     warmup: int = 1,
     repeats: int = 3,
     num_inference_steps: int | None = None,
-    baseline: tuple[str, Callable[[], Any]] | Callable[[], Any] | None = None,
+    baseline: tuple[str, Callable[[], Any]] | None = None,
 ) -> Measurement:
     """Time a call, waiting for the device each time, and take the median of the runs.
 
@@ -119,26 +109,20 @@ def measure(
         warmup: runs that are not timed, for caches and compilers to settle.
         repeats: runs that are timed.
         num_inference_steps: the steps of one call, for steps per second.
-        baseline: a call to compare with, or its label and the call. As both are in memory,
-            `peak_memory` is then None.
+        baseline: the label and the call to compare with.
     """
     if repeats < 1:
         raise ValueError(f"Timing needs at least one repeat, not {repeats}.")
     device = torch.device(device)
-    name, other = baseline if isinstance(baseline, tuple) else ("", baseline)
-    gc.collect()  # what earlier cells left behind is not this call's memory
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    name, other = baseline or ("", None)
     calls = [fn] if other is None else [other, fn, other]
     silent = bool(os.environ.get("CI"))
     turns = [
         [_time(call, device) for call in calls]
         for _ in tqdm(range(warmup + repeats), desc="runs", leave=False, disable=silent)
     ]
-    alone = device.type == "cuda" and other is None
     measurement = Measurement(
         label=label,
-        peak_memory=torch.cuda.max_memory_allocated(device) if alone else None,
         num_inference_steps=num_inference_steps,
         baseline=name,
         device=device_name(device),

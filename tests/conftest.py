@@ -10,19 +10,8 @@ from helpers import MODELS, load_judge, load_pipeline
 pytest.register_assert_rewrite("calls")  # which asserts for several tests
 
 
-def pytest_collection():
-    """Looking for garbage among all that is imported takes a quarter of the time of importing."""
-    gc.disable()
-
-
 def pytest_collection_finish():
-    gc.enable()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def old_objects_aside():
-    """What the helpers do before they measure memory, collecting garbage, takes most of a second
-    where it looks at all that was imported and cached before: it need not."""
+    """The helpers collect garbage before they measure: what was imported need not be looked at."""
     gc.collect()
     gc.freeze()
 

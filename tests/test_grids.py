@@ -135,11 +135,6 @@ def test_a_figure_is_shown_as_png_with_its_alt_text(displayed):
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size[0] >= 640
 
 
-def test_an_empty_alt_text_is_refused():
-    with pytest.raises(ValueError, match="alt text is empty: describe in a sentence"):
-        show(squares(1)[0], alt="  ")
-
-
 # Distance
 
 

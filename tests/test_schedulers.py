@@ -3,7 +3,7 @@
 import diffusers
 import pytest
 
-from helpers import adherence, get_inputs, load_pipeline, use_scheduler
+from helpers import adherence, get_inputs, use_scheduler
 from helpers.loading import compatible_schedulers
 
 
@@ -15,11 +15,6 @@ def test_the_scheduler_is_the_one_that_from_config_makes(pipeline, scheduler):
     assert use_scheduler(pipeline, scheduler) is pipeline
     assert type(pipeline.scheduler) is diffusers.DPMSolverMultistepScheduler
     assert pipeline.scheduler.config == expected.config
-
-
-def test_load_pipeline_takes_a_scheduler():
-    pipeline = load_pipeline(device="cpu", scheduler="EulerDiscreteScheduler")
-    assert type(pipeline.scheduler) is diffusers.EulerDiscreteScheduler
 
 
 @pytest.mark.parametrize(

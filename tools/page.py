@@ -161,8 +161,9 @@ def export_unet(unet: nn.Module, tokens: int, path: Path) -> None:
     export_network(UNetWithMaps(unet), inputs, ["noise", "maps"], {"sample", "states"}, path)
 
 
-def export_model(folder: Path, destination: Path) -> None:
-    """Write text-encoder.onnx, unet.onnx and decoder.onnx of the pipeline in `folder`."""
+def export_model(folder: Path, few_steps: Path, destination: Path) -> None:
+    """Write text-encoder.onnx, unet.onnx and decoder.onnx of the pipeline in `folder`, and
+    unet-few-steps.onnx, into which the LoRA weights for few-step sampling are merged."""
     pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
     tokens, config = pipeline.tokenizer.model_max_length, pipeline.unet.config
     destination.mkdir(parents=True, exist_ok=True)
@@ -175,15 +176,10 @@ def export_model(folder: Path, destination: Path) -> None:
     export_network(
         decoder, {"latents": latents}, ["image"], {"latents"}, destination / "decoder.onnx"
     )
-
-
-def export_few_steps(folder: Path, weights: Path, destination: Path) -> None:
-    """Write unet-few-steps.onnx: the U-Net with LoRA weights for few-step sampling merged in."""
-    pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-    pipeline.load_lora_weights(weights)
+    pipeline.load_lora_weights(few_steps)
     pipeline.fuse_lora(components=["unet"])
     pipeline.unload_lora_weights()
-    export_unet(pipeline.unet, pipeline.tokenizer.model_max_length, destination)
+    export_unet(pipeline.unet, tokens, destination / "unet-few-steps.onnx")
 
 
 def build_page(page: Path = PAGE) -> None:
@@ -206,10 +202,7 @@ def build_page(page: Path = PAGE) -> None:
         shutil.copy(RUNTIME / "dist" / name, page / "ort")
     shutil.copy(WEB / "onnxruntime-LICENSE", page / "ort" / "LICENSE")
     model = page / "model"
-    export_model(MODELS / "tiny-portraits", model)
-    export_few_steps(
-        MODELS / "tiny-portraits", MODELS / "tiny-portraits-lcm", model / "unet-few-steps.onnx"
-    )
+    export_model(MODELS / "tiny-portraits", MODELS / "tiny-portraits-lcm", model)
     shutil.copy(MODELS / "tiny-portraits" / "tokenizer" / "tokenizer.json", model)
     vocabulary = json.loads((MODELS / "tiny-judge/vocabulary.json").read_text(encoding="utf-8"))
     manifest = {

@@ -64,8 +64,6 @@ def simulate_offloading(
     Weights of the pipeline that are in none of the modules are not counted.
 
     Args:
-        fn: called without arguments.
-        pipeline: the one that is called.
         modules: what is moved, such as components, blocks or layers.
 
     Returns:

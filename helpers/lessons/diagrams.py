@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from helpers.lessons.plots import GREY, SKY_BLUE, VERMILION, YELLOW
@@ -15,13 +16,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 TRAINED, FIXED = SKY_BLUE, YELLOW  # parts with trained weights, parts without
+BOX_WIDTH, BOX_HEIGHT, LINE = 1.25, 0.85, "#333333"
 
 
-BOX_WIDTH, BOX_HEIGHT = 1.25, 0.85
-LINE = "#333333"
-
-
-def _box(axes: Axes, x: float, y: float, text: str, color: str = "white") -> None:
+def _box(axes: Axes, x: float, y: float, text: str, color: str) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     corner = (x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2)
@@ -30,12 +28,9 @@ def _box(axes: Axes, x: float, y: float, text: str, color: str = "white") -> Non
     axes.text(x, y, text, ha="center", va="center", fontsize=11)
 
 
-def _arrow(axes: Axes, *points: tuple[float, float]) -> None:
-    """An arrow along straight lines, from the first point to the last."""
-    for start, end in zip(points[:-2], points[1:-1], strict=True):
-        axes.plot(*zip(start, end, strict=True), color=LINE, lw=1.5, solid_capstyle="round")
-    style = {"arrowstyle": "-|>", "color": LINE, "shrinkA": 0, "shrinkB": 0, "lw": 1.5}
-    axes.annotate("", points[-1], points[-2], arrowprops=style)
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], **style: Any) -> None:
+    style |= {"arrowstyle": "-|>", "color": LINE, "shrinkA": 0, "shrinkB": 0, "lw": 1.5}
+    axes.annotate("", end, start, arrowprops=style)
 
 
 def pipeline_diagram(pipeline: DiffusionPipeline, num_inference_steps: int = 20) -> Figure:
@@ -50,45 +45,37 @@ def pipeline_diagram(pipeline: DiffusionPipeline, num_inference_steps: int = 20)
     axes = figure.subplots()
     axes.set(xlim=(0, 13.4), ylim=(-0.1, 4.4), aspect="equal")
     axes.axis("off")
-    upper, lower, bottom = 3.6, 1.9, 0.75
-    prompt, tokenizer, text_encoder = 0.8, 3.0, 5.2
-    seed, noise, unet_x, scheduler, decoder, image = 0.8, 3.0, 5.2, 7.9, 10.2, 12.6
-    for x, y, name, color in (
-        (prompt, upper, "prompt", "white"),
-        (tokenizer, upper, "tokenizer", FIXED),
-        (text_encoder, upper, "text\nencoder", TRAINED),
-        (seed, lower, "seed", "white"),
-        (noise, lower, "random\nnoise", FIXED),
-        (unet_x, lower, "U-Net", TRAINED),
-        (scheduler, lower, "scheduler", FIXED),
-        (decoder, lower, "VAE\ndecoder", TRAINED),
-        (image, lower, "image", "white"),
-    ):
+    upper, lower, unet_x, scheduler = 3.6, 1.9, 5.2, 7.9
+    # Where each box is, and what the arrow to it says above and below.
+    boxes = (
+        (0.8, upper, "prompt", "white", "", ""),
+        (3.0, upper, "tokenizer", FIXED, "text", ""),
+        (unet_x, upper, "text\nencoder", TRAINED, f"{tokens} ids", ""),
+        (0.8, lower, "seed", "white", "", ""),
+        (3.0, lower, "random\nnoise", FIXED, "1 number", ""),
+        (unet_x, lower, "U-Net", TRAINED, "latents", latents),
+        (scheduler, lower, "scheduler", FIXED, "predicted noise", latents),
+        (10.2, lower, "VAE\ndecoder", TRAINED, "at the end", latents),
+        (12.6, lower, "image", "white", "pixels", f"3 x {side} x {side}"),
+    )
+    for x, y, name, color, _, _ in boxes:
         _box(axes, x, y, name, color)
-    half = BOX_WIDTH / 2
-    for start, end, y, above, below in (
-        (prompt, tokenizer, upper, "text", ""),
-        (tokenizer, text_encoder, upper, f"{tokens} ids", ""),
-        (seed, noise, lower, "1 number", ""),
-        (noise, unet_x, lower, "latents", latents),
-        (unet_x, scheduler, lower, "predicted noise", latents),
-        (scheduler, decoder, lower, "at the end", latents),
-        (decoder, image, lower, "pixels", f"3 x {side} x {side}"),
-    ):
-        _arrow(axes, (start + half, y), (end - half, y))
-        middle = (start + end) / 2
-        axes.text(middle, y + 0.12, above, ha="center", va="bottom", fontsize=8.5)
-        axes.text(middle, y - 0.12, below, ha="center", va="top", fontsize=8.5)
+    for (start, row, *_), (end, y, _, _, above, below) in pairwise(boxes):
+        if row == y:
+            _arrow(axes, (start + BOX_WIDTH / 2, y), (end - BOX_WIDTH / 2, y))
+            middle = (start + end) / 2
+            axes.text(middle, y + 0.12, above, ha="center", va="bottom", fontsize=8.5)
+            axes.text(middle, y - 0.12, below, ha="center", va="top", fontsize=8.5)
     edge = BOX_HEIGHT / 2
     _arrow(axes, (unet_x, upper - edge), (unet_x, lower + edge))
     axes.text(unet_x + 0.12, 2.75, f"{vectors}, by cross-attention", fontsize=8.5, va="center")
-    corners = ((scheduler, lower - edge), (scheduler, bottom), (unet_x, bottom))
-    _arrow(axes, *corners, (unet_x, lower - edge))
+    loop = [(scheduler, lower - edge), (unet_x, lower - edge)]
+    _arrow(axes, *loop, connectionstyle="bar,fraction=-0.27")
     middle = (unet_x + scheduler) / 2
     turns = f"x {num_inference_steps}"
-    axes.text(middle, bottom + 0.1, turns, ha="center", va="bottom", fontsize=15, weight="bold")
+    axes.text(middle, 0.85, turns, ha="center", va="bottom", fontsize=15, weight="bold")
     text = f"latents with less noise, {latents},\nand the next timestep"
-    axes.text(middle, bottom - 0.1, text, ha="center", va="top", fontsize=8.5)
+    axes.text(middle, 0.65, text, ha="center", va="top", fontsize=8.5)
     axes.text(0.2, 0.35, "blue: trained", fontsize=10, backgroundcolor=TRAINED)
     axes.text(1.7, 0.35, "yellow: fixed rule", fontsize=10, backgroundcolor=FIXED)
     return figure
@@ -118,15 +105,8 @@ def guidance_diagram(
         figure.add_artist(Line2D((middle, place), (0.285, height), color=GREY, ls=":"))
         figure.text(place, height - 0.05, f"{distance:g}", ha="center", va="top", fontsize=11)
     axes.annotate("", (right, height), (left, height), figures, arrowprops=arrow)
-    figure.add_artist(
-        Line2D(
-            (left, left + (right - left) / guidance_scale),
-            (height, height),
-            marker="o",
-            ls="",
-            color=VERMILION,
-        )
-    )
+    ends = (left, left + (right - left) / guidance_scale)
+    figure.add_artist(Line2D(ends, (height, height), marker="o", ls="", color=VERMILION))
     return figure
 
 

@@ -32,8 +32,6 @@ def plot_lines(
 
     Args:
         lines: by name, y by x.
-        title, xlabel, ylabel: the texts of the plot.
-        xscale: "log" or "linear".
     """
     from matplotlib.figure import Figure
 
@@ -53,12 +51,7 @@ def plot_lines(
 
 
 def describe_lines(lines: Mapping[str, Mapping[float, float]], what: str) -> str:
-    """Write the alt text of `plot_lines`: what is plotted, and the values of each line.
-
-    Example:
-        >>> describe_lines({"PNDM": {10: 21.4, 20: 9.0}}, "Distance by steps")
-        'Distance by steps. PNDM: 21 at 10, 9 at 20.'
-    """
+    """Write the alt text of `plot_lines`: what is plotted, and the values of each line."""
     texts = [
         f"{name}: {', '.join(f'{y:.0f} at {x:g}' for x, y in line.items())}."
         for name, line in lines.items()

@@ -13,11 +13,7 @@ NAMES = {
 
 
 def vocabulary_table(vocabulary: dict[str, Any]) -> str:
-    """Return a table in Markdown: what can be asked for, in which words, and what goes without.
-
-    Args:
-        vocabulary: a judge's (see `helpers.judge.Judge`).
-    """
+    """Return a judge's vocabulary as a table in Markdown: attributes, phrases, defaults."""
     lines = ["| you choose | by one of these phrases | if you leave it out |", "|---|---|---|"]
     for attribute, entry in vocabulary.items():
         values = entry["values"]

@@ -13,6 +13,9 @@ def timed(speedup, noise=1.05, device="CPU", seconds=1.0):
     return Measurement("new", [], seconds, 0.1, speedups=speedups, noise=noise, device=device)
 
 
+ON_T4 = timed(1, device="Tesla T4", seconds=25)
+
+
 @pytest.mark.parametrize(
     ("lesson", "measured", "here"),
     [
@@ -21,14 +24,7 @@ def timed(speedup, noise=1.05, device="CPU", seconds=1.0):
         ("L3", {"again": 0.0, "other": 70.0}, "held"),
         ("L3", {"again": 20.0, "other": 70.0}, "contradicted"),
         ("L4", {"measured": timed(1), "model": "tiny-portraits"}, "not tested"),
-        (
-            "L4",
-            {
-                "measured": timed(1, device="Tesla T4", seconds=25),
-                "model": "stable-diffusion-v1-5",
-            },
-            "held",
-        ),
+        ("L4", {"measured": ON_T4, "model": "stable-diffusion-v1-5"}, "held"),
         ("L5", {"measured": timed(2.5), "device": "cuda"}, "held"),
         ("L5", {"measured": timed(2.5), "device": "cpu"}, "not tested"),
         ("L7", {"needed": {"PNDM": 50, "DPM-Solver++": 20}, "near": 10}, "held"),

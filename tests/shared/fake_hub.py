@@ -19,7 +19,7 @@ class Hub:
     revisions: dict[str, str] = field(default_factory=dict)  # other commits than MAIN
     gated: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
-    breaks_at: str | None = None  # a file, or "tree": in the middle of it, the Hub goes away
+    breaks_at: str | None = None  # a file: in the middle of it, the Hub goes away
     hangs_up: bool = False  # without an answer
     port: int = 0
     server: ThreadingHTTPServer | None = None
@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
                 {"type": "file", "path": name, "size": len(content), "oid": git_oid(content)}
                 for name, content in ((name, path.read_bytes()) for name, path in files.items())
             ]
-            return self.reply(200, json.dumps(entries).encode(), {}, self.hub.breaks_at == "tree")
+            return self.reply(200, json.dumps(entries).encode(), {})
         siblings = [{"rfilename": name} for name in files]
         description = {"id": hub_id, "sha": self.hub.commit(hub_id), "siblings": siblings}
         self.reply(200, json.dumps(description).encode(), {})
