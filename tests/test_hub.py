@@ -90,10 +90,6 @@ def reader(readers):
     return readers[0]
 
 
-def needed(hub, hub_id):
-    return set(hub.files(hub_id)) - set(UNNEEDED[hub_id])
-
-
 # When all goes well
 
 
@@ -113,7 +109,7 @@ def test_a_first_download_shows_license_size_place_and_progress(hub, reader):
 def test_what_is_needed_comes_from_the_hub_and_then_from_the_cache(hub, reader, hub_id, code):
     reader.forget(hub_id)
     assert reader.run(code).error == ""
-    assert hub.files_asked_for() == needed(hub, hub_id)
+    assert hub.files_asked_for() == set(hub.files(hub_id)) - set(UNNEEDED[hub_id])
     assert any(REVISIONS[hub_id] in request for request in hub.requests)
     hub.requests.clear()
     again = reader.run(code)
