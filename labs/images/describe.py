@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from helpers import MODELS, use_scheduler
-from helpers.loading import compatible_schedulers
 from helpers.models import MODELS_FOLDER
 from labs.images.generate import default_size
-from labs.images.settings import Settings, SettingsError
+from labs.images.settings import Settings
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -66,17 +65,11 @@ def describe_settings(
 
 
 def differences(settings: Settings, pipeline: DiffusionPipeline) -> str:
-    """Say what keeps a pipeline from making the image of these settings again, "" if nothing.
-
-    Raises:
-        SettingsError: the settings' scheduler does not fit the pipeline.
-    """
-    if settings.scheduler not in (fitting := compatible_schedulers(pipeline)):
-        raise SettingsError(
-            "scheduler",
-            f"{settings.scheduler!r} does not fit this model: choose one of {', '.join(fitting)}.",
-        )
-    here = describe_settings(pipeline, scheduler=settings.scheduler)
+    """Say what keeps a pipeline from making the image of these settings again, "" if nothing."""
+    try:
+        here = describe_settings(pipeline, scheduler=settings.scheduler)
+    except ValueError as error:  # the scheduler does not fit
+        return str(error)
     for name, advice in ADVICE.items():
         made, now = getattr(settings, name), getattr(here, name)
         if made != now and made not in (None, "") and now not in (None, ""):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, BinaryIO
 from uuid import uuid4
 
 from PIL import Image, PngImagePlugin
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 CHUNK = "effective-diffusion"  # the text chunk that holds all settings, as JSON
 MAX_CHARACTERS = 500_000  # of that chunk
@@ -42,23 +42,17 @@ class SettingsError(ValueError):
         self.setting = setting
 
 
-def _from_array(value: Any) -> Any:
-    """Turn a scalar of NumPy or PyTorch into a number of Python."""
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
-
-
 NAME = r"\w[\w.-]{0,99}"
-Int = Annotated[int, BeforeValidator(_from_array)]
-Float = Annotated[float, BeforeValidator(_from_array)]
 Text = Annotated[str, Field(max_length=10_000, description="text of at most 10,000 characters")]
-Pixels = Annotated[Int, Field(ge=8, le=8192, multiple_of=8)]
+Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 PIXELS = "a multiple of 8 from 8 to 8192, or None for the model's default"
 
 
 class Settings(BaseModel):
     """What was asked for, and which model generated the image.
 
-    The values are checked, because they may come from a file of unknown origin.
+    The values are checked, because they may come from a file of unknown origin. A number may be
+    one of NumPy or PyTorch, or text, as in a CSV file.
 
     Raises:
         SettingsError: a setting is missing, unknown, of the wrong type or out of range. It is a
@@ -70,13 +64,13 @@ class Settings(BaseModel):
         labs...SettingsError: dtype should be float32, bfloat16 or float16, not 'half'.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prompt: Text
     negative_prompt: Text = ""
-    seed: Int = Field(0, ge=0, lt=2**64, description="a whole number from 0 to 2**64 - 1")
-    num_inference_steps: Int = Field(20, ge=1, le=1000, description="a whole number from 1 to 1000")
-    guidance_scale: Float = Field(7.5, ge=0, le=100, description="a number from 0 to 100")
+    seed: int = Field(0, ge=0, lt=2**64, description="a whole number from 0 to 2**64 - 1")
+    num_inference_steps: int = Field(20, ge=1, le=1000, description="a whole number from 1 to 1000")
+    guidance_scale: float = Field(7.5, ge=0, le=100, description="a number from 0 to 100")
     scheduler: str = Field(
         "PNDMScheduler", pattern=r"^[A-Z]\w{0,99}$", description="the name of a scheduler's class"
     )
@@ -97,7 +91,7 @@ class Settings(BaseModel):
     weights: str | None = Field(
         None, pattern="^[0-9a-f]{12}$", description="a fingerprint of 12 hexadecimal digits"
     )
-    loras: dict[str, Float] = Field(
+    loras: dict[str, float] = Field(
         {}, max_length=50, description="a number for each name of LoRA weights"
     )
 

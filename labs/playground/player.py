@@ -21,7 +21,6 @@ from helpers.grids import explain_black
 from labs.images import Settings, read_settings, save_image
 from labs.images.describe import describe_settings, differences, to_code
 from labs.images.generate import Stopped, check_pipeline, generate, notices
-from labs.images.settings import SettingsError
 from labs.playground import view
 from labs.playground.chips import make_chips
 from labs.playground.preview import fit_preview, preview
@@ -95,10 +94,10 @@ class Playground(ipywidgets.VBox):
         self._say("Ready.")
         self._show_notices()
         chips = make_chips(self.controls["prompt"], vocabulary) if vocabulary else None
-        whole = view.lay_out(
+        columns = view.lay_out(
             self.controls, self.buttons, self.parts, self.upload, self.strip, chips
         )
-        super().__init__(whole, layout={"width": "100%"})
+        super().__init__([view.Page(), columns], layout={"width": "100%"})
         self.add_class("playground")
 
     def __repr__(self) -> str:
@@ -159,7 +158,7 @@ class Playground(ipywidgets.VBox):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it holds no settings, damaged ones, or a scheduler that does not fit.
+            ValueError: it holds no settings, or damaged ones.
         """
         settings = read_settings(png)
         difference = differences(settings, self.pipeline)
@@ -197,8 +196,6 @@ class Playground(ipywidgets.VBox):
             content = io.BytesIO(file["content"])
             try:
                 self.load(content)
-            except SettingsError as error:
-                self._say(str(error))
             except ValueError as error:
                 self._say(str(error))
                 with suppress(Exception):  # Pillow raises many kinds for what is no image
@@ -219,17 +216,15 @@ class Playground(ipywidgets.VBox):
 
     def _chosen(self) -> dict[str, Any]:
         """Return what the controls say, by the names of the settings."""
-        values = {name: control.value for name, control in self.controls.items()}
-        chosen = {name: value for name, value in values.items() if name in Settings.model_fields}
-        seed = chosen["seed"].strip()
-        if seed.isdecimal() and len(seed) <= 20:
-            chosen["seed"] = int(seed)
-        return chosen
+        names = self.controls.keys() & Settings.model_fields.keys()
+        return {name: self.controls[name].value for name in names}
 
     def _set_controls(self, settings: Settings) -> None:
-        for name, value in settings.model_dump().items():
-            if name in self.controls and value is not None:
-                self.controls[name].value = str(value) if name == "seed" else value
+        values = settings.model_dump(exclude_none=True) | {"seed": str(settings.seed)}
+        if settings.scheduler not in self.controls["scheduler"].options:  # it does not fit
+            del values["scheduler"]
+        for name in values.keys() & self.controls.keys():
+            self.controls[name].value = values[name]
         self.controls["keep_seed"].value, self.controls["num_images"].value = True, 1
         self.controls["strength"].value = 1.0
 

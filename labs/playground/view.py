@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import anywidget
 import ipywidgets as widgets
 from PIL import Image, ImageOps
 
@@ -21,15 +22,33 @@ if TYPE_CHECKING:
 
 SCHEDULER = "DPMSolverMultistepScheduler"  # 20 steps are enough for it
 THUMBNAIL = 96  # pixels
-STYLE = f"""<style>
+STYLE = f"""
 .playground-thumbnail {{position: relative; overflow: visible; width: {THUMBNAIL + 8}px}}
 .playground-thumbnail .widget-html-content {{padding: 4px 4px 2em; line-height: 0}}
 .playground-thumbnail > button {{position: absolute; inset: 0; width: 100%; height: 100%;
   padding: 0; background: transparent; display: flex; align-items: flex-end;
   justify-content: center; line-height: 2em; font-size: 80%}}
-</style>"""
+"""
+# Jupyter, whose Ctrl+Enter runs the cell, must not get the key. A text is sent when it has changed
+# for good, which pressing a key alone is not.
+SHORTCUT = """
+function render({ el }) {
+  const press = (event) => {
+    const playground = el.closest(".playground");
+    const text = playground?.contains(event.target) && event.target.closest("textarea");
+    if (!text || event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    text.dispatchEvent(new Event("change", { bubbles: true }));
+    playground.querySelector(".playground-generate").click();
+  };
+  window.addEventListener("keydown", press, true);
+  return () => window.removeEventListener("keydown", press, true);
+}
+export default { render };
+"""
 BUTTONS = {
-    "generate": ("Generate", "primary", "Generate with these settings"),
+    "generate": ("Generate", "primary", "Generate with these settings: Ctrl+Enter in a prompt"),
     "nine_seeds": ("Nine seeds", "", "Generate this seed and the next eight, to choose from"),
     "stop": ("Stop", "warning", "Stop after the current step"),
     "bring_back": ("Bring settings back", "", "Set the controls to the settings of this image"),
@@ -37,6 +56,13 @@ BUTTONS = {
 }
 READY = ("generate", "nine_seeds")  # the others have nothing to act on at first
 PARTS = ("message", "progress", "images", "code")
+
+
+class Page(anywidget.AnyWidget):
+    """What the playground needs of the page around it: styles, and Ctrl+Enter in its prompts."""
+
+    _css = STYLE
+    _esm = SHORTCUT
 
 
 @dataclass(frozen=True)
@@ -89,6 +115,7 @@ def make_buttons() -> dict[str, widgets.Button]:
     for name, (text, style, tooltip) in BUTTONS.items():
         button = widgets.Button(description=text, button_style=style, tooltip=tooltip)
         button.layout.width, button.disabled = "auto", name not in READY
+        button.add_class(f"playground-{name}")
         buttons[name] = button
     return buttons
 
@@ -110,7 +137,7 @@ def lay_out(
     upload: widgets.FileUpload,
     strip: widgets.Box,
     chips: widgets.Widget | None,
-) -> list[widgets.Widget]:
+) -> widgets.Box:
     """Put the controls beside the images, or above them where the page is narrow."""
     settings = [name for name in controls if name != "compare"]
     left = [widget for name in settings for widget in (controls[name], parts[name])]
@@ -123,8 +150,7 @@ def lay_out(
         widgets.VBox(left, layout={"flex": "1 1 280px", "max_width": "34em"}),
         widgets.VBox(right, layout={"flex": "2 1 280px"}),
     ]
-    layout = {"flex_flow": "row wrap", "grid_gap": "1em"}
-    return [widgets.HTML(STYLE), widgets.Box(columns, layout=layout)]
+    return widgets.Box(columns, layout={"flex_flow": "row wrap", "grid_gap": "1em"})
 
 
 def _row(*children: widgets.Widget) -> widgets.Box:

@@ -33,8 +33,6 @@ def generate_share(
     share: Sequence[Settings],
     folder: Path,
     limits: Limits,
-    *,
-    first_batch: int | None = None,
     on_saved: Callable[[], object] = bool,
 ) -> Failures:
     """Generate the images that are missing in a folder, in order, and save each batch at once.
@@ -43,8 +41,6 @@ def generate_share(
         share: the settings of each image, sorted by `shared_settings`; those that differ in prompt
             and seed only are generated together.
         limits: the most images at once for each size; a size that runs out of memory is noted.
-        first_batch: how many images to begin with; each batch may be twice the one before. None:
-            as many as the limits say.
         on_saved: called after each batch.
 
     Returns:
@@ -55,13 +51,11 @@ def generate_share(
         RuntimeError: three different images failed in the same way, other than for memory.
     """
     failures: Failures = {}
-    most = first_batch or max(limits.values(), default=1)
     for _, alike in groupby(share, key=shared_settings):
         missing = (each for each in alike if not (folder / name_of(each)).exists())
         for first in missing:
             switch_lora(pipeline, first.loras)
-            batch = [first, *islice(missing, min(most, limits[size_of(first)]) - 1)]
-            most *= 2
+            batch = [first, *islice(missing, limits[size_of(first)] - 1)]
             failures |= _generate_batch(pipeline, batch, folder, limits)
             on_saved()
             for problem, count in Counter(failures.values()).items():

@@ -6,17 +6,17 @@ import hashlib
 import re
 import warnings
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.hub import find_weights
+from labs.images.describe import lora_strengths
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 
-def use_lora(pipeline: DiffusionPipeline, lora: str | None, strength: float) -> None:
+def use_lora(pipeline: DiffusionPipeline, lora: str | None, strength: float | str) -> None:
     """Let a pipeline generate with these LoRA weights alone, or with none.
 
     Args:
@@ -30,16 +30,14 @@ def use_lora(pipeline: DiffusionPipeline, lora: str | None, strength: float) -> 
     """
     if lora is None:
         return switch_lora(pipeline, {})
-    if isinstance(strength, bool) or not isinstance(strength, int | float):
-        raise ValueError(f"lora_strength should be a number, not {strength!r}.")
-    place = find_weights(lora)
+    strength, place = float(strength), find_weights(lora)
     files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
     if len(files) > 1:
         raise ValueError(f"{lora} has {len(files)} safetensors files: give the path of one.")
     file, name = files[0], _adapter_name(files[0])
     try:
         with warnings.catch_warnings(action="ignore"):  # PEFT warns of a second adapter
-            if name not in _loaded(pipeline):
+            if not any(name in names for names in pipeline.get_list_adapters().values()):
                 pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=name)
             switch_lora(pipeline, {name: strength})
     except Exception as error:  # Diffusers and PEFT raise many kinds, some with hundreds of lines
@@ -51,19 +49,12 @@ def switch_lora(pipeline: Any, strengths: Mapping[str, float]) -> None:
     if strengths:
         pipeline.enable_lora()
         pipeline.set_adapters(list(strengths), list(strengths.values()))
-    elif _loaded(pipeline):
+    elif lora_strengths(pipeline):
         pipeline.disable_lora()
 
 
-@lru_cache(maxsize=64)
 def _adapter_name(file: Path) -> str:
     """Name LoRA weights after their file or folder and its content, wherever it lies."""
     stem = file.parent.name if file.stem == "pytorch_lora_weights" else file.stem
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     return f"{re.sub(r'[^A-Za-z0-9]+', '-', stem)}-{digest}"
-
-
-def _loaded(pipeline: Any) -> set[str]:
-    if not hasattr(pipeline, "get_list_adapters"):  # a pipeline that takes no LoRA weights
-        return set()
-    return {name for names in pipeline.get_list_adapters().values() for name in names}

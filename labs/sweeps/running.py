@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +25,10 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 COLUMNS = ("file", *FIELDS, "model", "dtype", "seconds", "problem")
-OLD = 3600  # seconds after which a half-written file belongs to a process that died
 
 
 def sweep(
-    jobs: str | Path | Mapping[str, Any] | Iterable[Job] | pandas.DataFrame,
+    jobs: str | Path | Mapping[str, Any] | Iterable[Job],
     folder: str | Path,
     *,
     model: str | Path = "tiny-portraits",
@@ -63,27 +60,23 @@ def sweep(
         is there. None in the others.
 
     Raises:
-        ValueError: there is no job, or the model, device, dtype or batch size does not fit.
+        ValueError: there is no job, or the model, device or dtype does not fit.
         OSError: the folder cannot be written to, or the disk is full.
         RuntimeError: three images failed in the same way.
 
     Source: accelerate, "Distributed inference"; diffusers issues 2977, 4920 and 10640.
     """
     start = time.monotonic()
-    if not isinstance(model, str | Path):
-        raise ValueError(
-            "A sweep takes the name or the folder of a model, which its images record: save the "
-            "pipeline with pipeline.save_pretrained(folder), and give that folder."
-        )
-    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-        raise ValueError(f"batch_size should be a whole number from 1, not {batch_size!r}.")
-    rows, folder = read_jobs(jobs), _make_folder(Path(folder).expanduser())
+    rows, folder = read_jobs(jobs), Path(folder).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
     process, processes = _variable("RANK", 0), _variable("WORLD_SIZE", 1)
     pipeline = load_pipeline(model, device=_device(device), dtype=dtype)
     check_pipeline(pipeline)
     wanted, refused = describe_jobs(rows, pipeline)
     if process == 0:
-        _remove_incomplete(wanted, folder)
+        for name in wanted.keys() & os.listdir(folder):
+            if not is_complete(folder / name):
+                (folder / name).unlink(missing_ok=True)
     before = _count(wanted, folder)
     try:
         with cpu_threads(torch.get_num_threads()):  # which restores their number
@@ -97,11 +90,6 @@ def sweep(
         there = _count(wanted, folder)
         print(f"{there:,} of {len(wanted):,} images are there: run the same again for the rest.")
         raise
-    except OSError as error:
-        raise OSError(
-            f"{error} The images in {folder} are kept: make room there, or make it writable, and "
-            "run the same again."
-        ) from error
     for problem, count in Counter(job["problem"] for job in refused).items():
         print(f"{count:,} {'job is' if count == 1 else 'jobs are'} refused: {problem}")
     for name, problem in failures.items():
@@ -132,27 +120,6 @@ def _device(device: str | torch.device) -> torch.device:
     return torch.device("cuda", _variable("LOCAL_RANK", 0) % torch.cuda.device_count())
 
 
-def _make_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise OSError(f"{folder} cannot be written to ({error.strerror or error}).") from error
-    return folder
-
-
-def _remove_incomplete(wanted: Collection[str], folder: Path) -> None:
-    """Remove this sweep's damaged images, and what dead processes left half-written."""
-    for path in folder.glob("*.png"):
-        if path.name in wanted and not is_complete(path):
-            path.unlink(missing_ok=True)
-    for part in folder.glob(".*.png.*.part"):
-        if part.name[1:].rsplit(".", 2)[0] in wanted:
-            with suppress(FileNotFoundError):  # another process has just renamed it
-                if part.stat().st_mtime < time.time() - OLD:
-                    part.unlink()
-
-
 def _count(wanted: Mapping[str, Settings], folder: Path) -> int:
     return len(wanted.keys() & os.listdir(folder))
 
@@ -177,10 +144,10 @@ def _generate(
             if not quiet:
                 bar.update(_count(wanted, folder) - bar.n)  # what other processes saved, too
 
-        failures = generate_share(pipeline, shares[process], folder, limits, on_saved=show)
+        failures = generate_share(pipeline, shares[process], folder, limits, show)
         for other in range(process + 1, process + processes):
             rest = shares[other % processes][::-1]
-            failures |= generate_share(pipeline, rest, folder, limits, first_batch=1, on_saved=show)
+            failures |= generate_share(pipeline, rest, folder, limits, show)
     return failures
 
 

@@ -22,23 +22,17 @@ def read_csv(text: str) -> list[dict[str, str]]:
     An apostrophe that `write_csv` put before a formula is taken away.
 
     Raises:
-        ValueError: there is no header, or a row has more fields than the header.
+        ValueError: a row has more fields than the first line, or a quote is not closed.
     """
     lines, rows = csv.DictReader(io.StringIO(text, newline=""), strict=True), []
     try:
-        names = [name.strip() for name in lines.fieldnames or []]
-        while names and not names[-1]:
-            names.pop()
-        if not names or len(set(names)) < len(names):
-            raise ValueError("it needs a first line with the names of its columns.")
-        lines.fieldnames = names
         for row in lines:
             if any(row.pop(None, [])):
                 raise ValueError(
-                    f"line {lines.line_num}: there are more fields than the {len(names)} that the "
-                    "first line names. Put a prompt with a comma in double quotes."
+                    f"line {lines.line_num} has more fields than the first line has names. Put a "
+                    "prompt with a comma in double quotes."
                 )
-            if cells := {name: _unquote(cell) for name, cell in row.items() if cell}:
+            if cells := {name.strip(): _unquote(cell) for name, cell in row.items() if cell}:
                 rows.append(cells)
     except csv.Error as error:
         raise ValueError(f"line {lines.reader.line_num}: {error}.") from error
@@ -47,11 +41,9 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 def write_csv(path: Path, table: pandas.DataFrame) -> None:
     """Write a table as CSV; text that a spreadsheet would compute gets an apostrophe before it."""
-    text, rows = io.StringIO(), table.astype(object).fillna("").to_numpy()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([table.columns, *([_quote(value) for value in row] for row in rows)])
+    cells = table.astype(object).fillna("").map(_quote)
     with replace_file(path) as file:
-        file.write(text.getvalue().encode())
+        cells.to_csv(file, index=False, lineterminator="\n")
 
 
 def _quote(value: Any) -> Any:

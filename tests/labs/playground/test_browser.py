@@ -109,13 +109,19 @@ def test_what_a_reader_does_in_jupyterlab(tmp_path):
 def play(page, folder):
     image, thumbnails = page.locator("figure img"), page.locator(".playground-thumbnail button")
     fill(page, "Steps", 4)
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("a knight with a shield")
+    prompt.press("Control+Enter")
+    expect(image).to_have_attribute("alt", re.compile("a knight with a shield"))
+    expect(thumbnails).to_have_count(1)  # and the cell, whose key that is, did not run again
+    expect(prompt).to_be_focused()
     fill(page, "Prompt", "oil painting of a queen on a bicycle")
     expect(page.get_by_text("read in pieces: bicycle")).to_be_visible()
     page.get_by_text("Words that the model knows").click()
     page.get_by_role("button", name="smiling", exact=True).click()
     fill(page, "Seed", 7)
     page.get_by_role("button", name="Generate").click()
-    expect(thumbnails).to_have_count(1)
+    expect(thumbnails).to_have_count(2)
     expect(image).to_have_attribute("alt", re.compile("seed 7 .* a queen on a bicycle, smiling"))
 
     fill(page, "Steps", 900)
@@ -138,7 +144,7 @@ def play(page, folder):
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Load an image").click()
     chooser.value.set_files(path)
-    expect(thumbnails).to_have_count(2)
+    expect(thumbnails).to_have_count(3)
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(read_settings(path).prompt)
     page.get_by_label("Compare two").check()
     thumbnails.first.click()

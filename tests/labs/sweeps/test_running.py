@@ -2,15 +2,12 @@
 
 import os
 import re
-import time
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
 from helpers import image_distance
-from labs.images import generate as generate_module
 from labs.sweeps import generating, running, sweep
 from labs.sweeps.__main__ import main
 from labs.sweeps.tables import read_csv
@@ -22,13 +19,11 @@ FIGURES = r"(\d+) images? generated in \d+ s by 1 process(?:, [\d.]+ a second)?(
 @pytest.fixture(autouse=True)
 def loaded_once(pipeline, monkeypatch):
     """The embedded model in place of one that each sweep loads."""
-
-    loaded = {"tiny-portraits": pipeline}
-    monkeypatch.setattr(running, "load_pipeline", lambda model, **_: loaded[model])
+    monkeypatch.setattr(running, "load_pipeline", lambda *_, **__: pipeline)
 
 
 def images(folder):
-    return {path.name: path.stat().st_mtime_ns for path in Path(folder).glob("*.png")}
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.png")}
 
 
 def figures(capsys):
@@ -46,70 +41,27 @@ def test_what_is_there_and_complete_is_not_generated_again(tmp_path, capsys):
         image.load()
     (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:-100])
     (tmp_path / lost).unlink()
+    others = tmp_path / f".{lost}.1234abcd.part"  # half-written by another process
+    others.touch()
     again = sweep(JOBS | {"seed": [0, 1, 2]}, tmp_path)
     assert figures(capsys) == (4, 2)
     after = images(tmp_path)
-    assert len(after) == len(again) == 6
+    assert len(after) == len(again) == 6 and others.exists()
     assert {name for name in first if first[name] == after[name]} == {*first} - {broken, lost}
     for name, image in zip(table["file"], before, strict=True):
         assert image_distance(image, Image.open(tmp_path / name)) < 2
 
 
-def test_only_old_half_written_files_of_this_sweep_are_removed(tmp_path):
-    (name, *_) = sweep(JOBS, tmp_path)["file"]
-    ours, fresh, theirs = (
-        tmp_path / each
-        for each in (f".{name}.1234abcd.part", f".{name}.5678abcd.part", ".film.part")
-    )
-    for part in (ours, fresh, theirs):
-        part.touch()
-    for part in (ours, theirs):
-        os.utime(part, (0, time.time() - 2 * running.OLD))
-    sweep(JOBS, tmp_path)
-    assert {path.name for path in tmp_path.glob(".*")} == {fresh.name, theirs.name}
-
-
 def test_the_table_tells_all(tmp_path):
     jobs = [{"prompt": "portrait photo of a old warrior chief", "num_inference_steps": 2}]
-    jobs += [{"prompt": "=1+1", "num_inference_steps": 2, "seed": 2**60 + 1}]
+    jobs += [{"prompt": "=1+1", "num_inference_steps": 2, "seed": 2**64 - 1}]
     jobs += [{"prompt": "a", "scheduler": "x"}]
     table = sweep(jobs, tmp_path)
     rows = read_csv((tmp_path / "table.csv").read_text(encoding="utf-8"))
     assert [row["prompt"] for row in rows] == [job["prompt"] for job in jobs]
     assert list(table["problem"].str[:4]) == ["", "", "'x' "]
-    assert table["seed"][1] == 2**60 + 1 == int(rows[1]["seed"])
+    assert table["seed"][1] == 2**64 - 1 == int(rows[1]["seed"])
     assert (table["seconds"][:2] > 0).all()
-
-
-# What is refused at once
-
-
-def test_a_folder_that_cannot_be_written_to_is_said_before_the_model_is_loaded(tmp_path):
-    (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OSError, match="cannot be written to"):
-            sweep(JOBS, folder, model="never loaded")
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"batch_size": 0}, "batch_size should be a whole number from 1"),
-        ({"model": object()}, "the name or the folder of a model.*save_pretrained"),
-    ],
-)
-def test_an_argument_is_checked_before_the_model_is_loaded(tmp_path, settings, message):
-    with pytest.raises(ValueError, match=message):
-        sweep(JOBS, tmp_path, **{"model": "never loaded", **settings})
-
-
-def test_a_model_that_starts_from_an_image_is_refused_at_once(pipeline, tmp_path, monkeypatch):
-    monkeypatch.setattr(generate_module, "call_arguments", lambda _: {"prompt", "image"})
-    with pytest.raises(ValueError, match="starts from an image"):
-        sweep(JOBS, tmp_path)
-
-
-# What ends a sweep early
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(tmp_path, monkeypatch):
@@ -117,7 +69,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(tmp_path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"No space left.* make room there.* the same again"):
+    with pytest.raises(OSError, match=r"could not be written \(No space left"):
         sweep(JOBS, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -136,9 +88,6 @@ def test_control_c_says_how_far_it_is(tmp_path, capsys, monkeypatch):
     assert "2 of 4 images are there: run the same again" in capsys.readouterr().out
 
 
-# Several processes
-
-
 def test_a_process_generates_its_share_and_then_what_others_have_not(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -147,8 +96,6 @@ def test_a_process_generates_its_share_and_then_what_others_have_not(tmp_path, m
     assert torch.get_num_threads() == threads
     assert len(images(tmp_path)) == 4
     assert not (tmp_path / "table.csv").exists()
-    monkeypatch.setenv("RANK", "0")
-    assert len(sweep(JOBS, tmp_path)) == 4
 
 
 def test_each_process_of_a_machine_has_its_own_gpu(monkeypatch):
@@ -161,10 +108,7 @@ def test_each_process_of_a_machine_has_its_own_gpu(monkeypatch):
     assert running._device("cuda:0") == torch.device("cuda", 0)
 
 
-# The command
-
-
-def test_the_command_ends_well_only_if_all_is_there(tmp_path, capsys, monkeypatch):
+def test_the_command_ends_well_only_if_all_is_there(tmp_path, capsys):
     csv, folder = tmp_path / "jobs.csv", tmp_path / "images"
     good = "prompt,seed,num_inference_steps\na knight,0,2\n"
     csv.write_text(f"{good}a queen,-1,2\n", encoding="utf-8")
@@ -174,4 +118,4 @@ def test_the_command_ends_well_only_if_all_is_there(tmp_path, capsys, monkeypatc
     assert main([str(csv), str(folder), "--device", "cpu"]) == 0
     assert figures(capsys) == (0, 1)
     assert main(["missing.csv", str(folder)]) == 1
-    assert "There is no file missing.csv" in capsys.readouterr().out
+    assert "missing.csv" in capsys.readouterr().out
