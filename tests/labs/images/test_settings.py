@@ -12,7 +12,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from labs.images import Settings, SettingsError, read_settings, save_image
-from labs.images.settings import CHUNK, to_parameters
+from labs.images.settings import CHUNK
 
 FULL = Settings(
     prompt='café, "quoted"\nin two lines',
@@ -53,7 +53,15 @@ def changed(**changes):
 # There and back
 
 
-@pytest.mark.parametrize("settings", [FULL, Settings(""), Settings("\0 ]]")])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        FULL,
+        Settings("\0 ]]"),
+        *(Settings(prompt, prompt) for prompt in ("", "\U0001f409" * 10_000, '"\\\n' * 3_333)),
+    ],
+    ids=range(5),
+)
 def test_settings_come_back_as_they_were_and_pixels_are_left_alone(settings, tmp_path):
     path = tmp_path / "knight.png"
     save_image(image(), path, settings)
@@ -68,21 +76,15 @@ def test_a_name_that_is_not_a_pngs_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_settings_lie_in_two_text_chunks():
-    png = io.BytesIO()
-    save_image(image(), png, FULL)
+def test_the_settings_lie_in_two_text_chunks_one_of_them_for_other_programs():
+    save_image(image().resize((192, 64)), png := io.BytesIO(), FULL)
     text = Image.open(png).text
-    assert set(text) == {"parameters", CHUNK}
-    assert json.loads(text[CHUNK]) == FULL.model_dump()
-
-
-def test_other_programs_read_what_made_the_image():
-    assert to_parameters(FULL, (512, 768)) == (
-        f"{FULL.prompt} <lora:style:0.8>\n"
-        "Negative prompt: smiling\n"
-        f"Steps: 25, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: {2**64 - 1}, Size: 512x768, "
+    assert json.loads(text.pop(CHUNK)) == FULL.model_dump()
+    assert text == {
+        "parameters": f"{FULL.prompt} <lora:style:0.8>\nNegative prompt: smiling\n"
+        f"Steps: 25, Sampler: DPM++ 2M, CFG scale: 7.5, Seed: {2**64 - 1}, Size: 192x64, "
         f"Model: {FULL.model}"
-    )
+    }
 
 
 # Files without settings
@@ -93,12 +95,6 @@ def test_a_missing_file():
         read_settings("missing.png")
 
 
-@pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_png(content):
-    with pytest.raises(ValueError, match="This file is not a PNG image that can be read"):
-        read_settings(io.BytesIO(content))
-
-
 def test_a_png_without_our_settings_is_named_without_its_folder(tmp_path):
     (tmp_path / "plain.png").write_bytes(png_with({"parameters": "a knight"}).getvalue())
     with pytest.raises(ValueError, match=r"^plain\.png holds no settings: only images saved by"):
@@ -106,8 +102,7 @@ def test_a_png_without_our_settings_is_named_without_its_folder(tmp_path):
 
 
 def test_a_png_cut_short_anywhere_gives_a_sentence_or_the_settings(tmp_path):
-    file = io.BytesIO()
-    save_image(image(), file, FULL)
+    save_image(image(), file := io.BytesIO(), FULL)
     for length in range(0, len(file.getvalue()), 7):
         try:
             assert read_settings(io.BytesIO(file.getvalue()[:length])) == FULL
@@ -128,18 +123,16 @@ def test_a_png_cut_short_anywhere_gives_a_sentence_or_the_settings(tmp_path):
         (json.dumps("x" * 600_000), "they have 600,002 characters, more than 500,000"),
         (changed(prompt="half a character: \ud800"), "prompt should be text"),
         (changed(prompt="x" * 10_001), "prompt should be text of at most 10,000"),
-        (changed(seed="7"), "seed should be a whole number from 0 to"),
-        (changed(seed=2**64), "seed should be a whole number"),
+        (changed(seed=2**64), "seed should be a whole number from 0 to"),
         (changed(num_inference_steps=10**9), "num_inference_steps should be a whole number from 1"),
         (changed(guidance_scale=float("nan")), "guidance_scale should be a number from 0 to 100"),
         (changed(scheduler="os.system"), "scheduler should be the name of a scheduler's class"),
         (changed(height=12), "height should be a multiple of 8"),
         (changed(model="../../etc"), "model should be a name .* never a path"),
-        (changed(model=r"C:\models"), "model should be a name"),
         (changed(revision="main; rm -rf /"), "revision should be a commit's name"),
-        (changed(loras={"style": "1"}), "loras should be a number for each name"),
+        (changed(loras={"style": "strong"}), "loras should be a number for each name"),
     ],
-    ids=range(17),
+    ids=range(15),
 )
 def test_broken_or_hostile_settings_give_one_sentence(text, message):
     with pytest.raises(ValueError, match=message) as caught:
@@ -159,15 +152,6 @@ def test_a_setting_that_is_wrong_or_unknown_is_named_by_the_error():
         assert caught.value.setting == setting
 
 
-# Whatever is saved is read again
-
-
-def test_the_longest_prompts_come_back():
-    for prompt in ("\U0001f409" * 10_000, '"\\\n' * 3_333):
-        save_image(image(), png := io.BytesIO(), Settings(prompt, prompt))
-        assert read_settings(png).negative_prompt == prompt
-
-
 @pytest.mark.parametrize("number", [np.int64(7), np.uint8(7), torch.tensor(7)])
 def test_numbers_of_other_libraries_are_numbers(number):
     settings = Settings("a knight", seed=number, guidance_scale=np.float32(7.5))
@@ -181,11 +165,8 @@ PAGE |= {"guidance_scale": 7, "scheduler": "DDIMScheduler", "model": "tiny-portr
 PAGE |= {"dtype": "float32", "height": 128, "width": 128}
 
 
-def test_what_the_web_page_writes_is_read():
+def test_what_the_web_page_writes_is_read_before_and_behind_the_pixels():
     assert read_settings(png_with({CHUNK: json.dumps(PAGE)})) == Settings(**PAGE)
-
-
-def test_settings_behind_the_pixels_are_read():
     png, chunk = png_with({}).getvalue(), b"tEXt" + f"{CHUNK}\0{json.dumps(PAGE)}".encode()
     length, checksum = len(chunk) - 4, zlib.crc32(chunk)
     late = png[:-12] + struct.pack(">I", length) + chunk + struct.pack(">I", checksum) + png[-12:]
@@ -203,9 +184,3 @@ def test_a_full_disk_leaves_the_image_that_was_there(tmp_path, monkeypatch):
         save_image(image(), path, Settings("a queen"))
     assert read_settings(path) == FULL
     assert [each.name for each in tmp_path.iterdir()] == ["knight.png"]
-
-
-def test_the_size_that_was_generated_is_kept():
-    png = io.BytesIO()
-    save_image(image().resize((192, 64)), png, Settings("a knight"))
-    assert (read_settings(png).width, read_settings(png).height) == (192, 64)
