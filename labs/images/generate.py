@@ -145,23 +145,14 @@ def notices(pipeline: DiffusionPipeline, settings: Settings) -> dict[str, str]:
     return {name: sentence for name, sentence in found.items() if sentence}
 
 
-def unknown_words(prompt: str, pipeline: Any) -> list[str]:
-    """Return the words for which none of the pipeline's tokenizers has a token of its own.
-
-    A small model that learned its tokens from its own captions has never seen such a word. A large
-    one may know it from its pieces.
-    """
-    names = ("tokenizer", "tokenizer_2", "tokenizer_3")
-    tokenizers = [part for name in names if (part := getattr(pipeline, name, None)) is not None]
-    words = dict.fromkeys(re.findall(r"[^\W\d_]+", prompt))
-    return [word for word in words if all(len(part.tokenize(word)) > 1 for part in tokenizers)]
-
-
 def _notice_text(text: str, pipeline: Any) -> str:
     sentences = []
     if cut := truncated_words(text, pipeline):
         sentences.append(f"Too long, so this is not read: {cut}.")
-    if unknown := unknown_words(text, pipeline):
+    names = ("tokenizer", "tokenizer_2", "tokenizer_3")
+    tokenizers = [part for name in names if (part := getattr(pipeline, name, None)) is not None]
+    words = dict.fromkeys(re.findall(r"[^\W\d_]+", text))
+    if unknown := [word for word in words if all(len(t.tokenize(word)) > 1 for t in tokenizers)]:
         sentences.append(f"Not in the vocabulary, so read in pieces: {', '.join(unknown)}.")
     return " ".join(sentences)
 

@@ -114,9 +114,8 @@ def _explain(error: ValidationError) -> SettingsError:
     name, value = str(first["loc"][0]), repr(first["input"])
     if name not in Settings.model_fields:
         return SettingsError(name, f"There is no setting {name!r}.")
-    shown = value if len(value) <= 60 else f"{value[:60]} ..."
     expected = Settings.model_fields[name].description
-    return SettingsError(name, f"{name} should be {expected}, not {shown}.")
+    return SettingsError(name, f"{name} should be {expected}, not {value:.60}.")
 
 
 def save_image(

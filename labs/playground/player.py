@@ -97,7 +97,7 @@ class Playground(ipywidgets.VBox):
         columns = view.lay_out(
             self.controls, self.buttons, self.parts, self.upload, self.strip, chips
         )
-        super().__init__([view.Page(), columns], layout={"width": "100%"})
+        super().__init__([view.Frontend(), columns], layout={"width": "100%"})
         self.add_class("playground")
 
     def __repr__(self) -> str:

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, AutoencoderTiny
+    from diffusers import AutoencoderKL
 
 
 @torch.no_grad()
-def fit_preview(vae: AutoencoderKL | AutoencoderTiny) -> torch.Tensor:
+def fit_preview(vae: AutoencoderKL) -> torch.Tensor:
     """Fit the linear map from latents to colors that is nearest to the decoder.
 
     A few smooth images of random colors are encoded, and least squares find the mean color of the
@@ -28,12 +28,9 @@ def fit_preview(vae: AutoencoderKL | AutoencoderTiny) -> torch.Tensor:
     images = torch.nn.functional.interpolate(corners, (128, 128), mode="bilinear")
     if vae.dtype == torch.float16:  # it overflows in some encoders
         vae = torch.nn.Module.to(copy.deepcopy(vae), torch.float32)
-    encoded = vae.encode((2 * images - 1).to(vae.device, vae.dtype))
-    if hasattr(encoded, "latent_dist"):
-        latents = encoded.latent_dist.mode().float().cpu()
-        latents = (latents - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
-    else:  # AutoencoderTiny, whose latents are neither shifted nor scaled
-        latents = encoded.latents.float().cpu()
+    latents = vae.encode((2 * images - 1).to(vae.device, vae.dtype)).latent_dist.mode()
+    latents = latents.float().cpu() - (vae.config.shift_factor or 0)
+    latents *= vae.config.scaling_factor
     colors = torch.nn.functional.adaptive_avg_pool2d(images, latents.shape[-2:])
     rows = colors.movedim(1, -1).flatten(0, 2)
     return torch.linalg.lstsq(_with_constant(latents), rows).solution

@@ -29,8 +29,8 @@ STYLE = f"""
   padding: 0; background: transparent; display: flex; align-items: flex-end;
   justify-content: center; line-height: 2em; font-size: 80%}}
 """
-# Jupyter, whose Ctrl+Enter runs the cell, must not get the key. A text is sent when it has changed
-# for good, which pressing a key alone is not.
+# JupyterLab, where Ctrl+Enter runs the cell, must not get the key. The event sends the text to
+# Python, which ipywidgets otherwise does when the prompt loses the focus.
 SHORTCUT = """
 function render({ el }) {
   const press = (event) => {
@@ -58,8 +58,8 @@ READY = ("generate", "nine_seeds")  # the others have nothing to act on at first
 PARTS = ("message", "progress", "images", "code")
 
 
-class Page(anywidget.AnyWidget):
-    """What the playground needs of the page around it: styles, and Ctrl+Enter in its prompts."""
+class Frontend(anywidget.AnyWidget):
+    """What only the browser can do: the thumbnails' style, and Ctrl+Enter in the prompts."""
 
     _css = STYLE
     _esm = SHORTCUT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -11,7 +10,7 @@ from math import ceil
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 from helpers import make_generators, use_scheduler
@@ -48,7 +47,8 @@ def xy_grid(
         An RGB image with the values of x along the top and those of y down the left side.
 
     Raises:
-        ValueError: an input or a value cannot be used. No image has been generated then.
+        ValueError: a value cannot be used. No image has been generated then.
+        TypeError: the pipeline has no such argument.
 
     Source: AUTOMATIC1111/stable-diffusion-webui, the script "X/Y/Z plot".
     """
@@ -56,8 +56,8 @@ def xy_grid(
     (x_input, across), (y_input, down) = ((name, list(values)) for name, values in (x, y))
     if x_input == y_input:
         raise ValueError(f"Both axes vary {x_input!r}: give each its own input.")
-    if not (across and down) or str in (type(x[1]), type(y[1])):
-        raise ValueError("Each axis needs a list of values, with at least one.")
+    if not (across and down):
+        raise ValueError("Each axis needs at least one value.")
     plan = [
         _prepare(copied, {"seed": 0, **inputs}, {x_input: x_value, y_input: y_value})
         for y_value in down
@@ -100,12 +100,6 @@ def _prepare(
     for change, value in values.items():
         if callable(change):
             chosen = change(chosen, value)
-    names = {*inspect.signature(pipeline.__call__).parameters, "seed", "scheduler"} - {"generator"}
-    if unknown := sorted(chosen.keys() - names):
-        raise ValueError(
-            f"{unknown[0]!r} is not an argument that can be varied here: use one such as 'seed', "
-            "'scheduler', 'guidance_scale', or replace_words('...') for words of the prompt."
-        )
     Settings("", **{name: chosen[name] for name in CHECKED if chosen.get(name) is not None})
     if "scheduler" in chosen:
         use_scheduler(copy.copy(pipeline), chosen["scheduler"])
@@ -138,11 +132,12 @@ def _label(name: str | Change, number: int, value: Any) -> str:
 
 def _lay_out(images: list[Image.Image], across: list[str], down: list[str]) -> Image.Image:
     """Paste images row by row, with a label above each column and to the left of each row."""
-    times = ceil(CELL / max(image.width for image in images))
-    width = times * max(image.width for image in images)
+    factor = ceil(CELL / max(image.width for image in images))
+    images = [ImageOps.scale(image.convert("RGB"), factor, Image.LANCZOS) for image in images]
+    width = max(image.width for image in images)
     above, left = draw_labels(across, len(across), width), draw_labels(down, len(down), width)
     top = above[0].height
-    height = max(left[0].height, times * max(image.height for image in images))
+    height = max(left[0].height, *(image.height for image in images))
     grid = Image.new("RGB", (width * (1 + len(across)), top + height * len(down)), "white")
     for column, label in enumerate(above, start=1):
         grid.paste(label, (column * width, 0))
@@ -150,7 +145,5 @@ def _lay_out(images: list[Image.Image], across: list[str], down: list[str]) -> I
         grid.paste(label, (0, top + row * height + (height - label.height) // 2))
     for number, image in enumerate(images):
         row, column = divmod(number, len(across))
-        size = (times * image.width, times * image.height)
-        large = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        grid.paste(large, ((column + 1) * width, top + row * height))
+        grid.paste(image, ((column + 1) * width, top + row * height))
     return grid

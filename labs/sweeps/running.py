@@ -141,8 +141,7 @@ def _generate(
     with tqdm(desc="images", initial=there, total=len(wanted), smoothing=0, disable=quiet) as bar:
 
         def show() -> None:
-            if not quiet:
-                bar.update(_count(wanted, folder) - bar.n)  # what other processes saved, too
+            bar.update(_count(wanted, folder) - bar.n)  # what other processes saved, too
 
         failures = generate_share(pipeline, shares[process], folder, limits, show)
         for other in range(process + 1, process + processes):

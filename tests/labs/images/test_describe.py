@@ -32,7 +32,6 @@ def at(pipeline, place):
     [
         ("models--me--mine/snapshots/0123abc", ("me/mine", "0123abc")),
         ("AI-ModelScope--x/snapshots/master", ("master", None)),
-        ("trained/snapshots/step_1000", ("step_1000", None)),
         (".my 騎士", ("_my___", None)),
     ],
 )
@@ -89,21 +88,11 @@ def test_a_compiled_unet_has_the_same_settings_and_image(pipeline, monkeypatch):
     assert generate(pipeline, [settings])[0].tobytes() == image.tobytes()
 
 
-def write_to_a_weight(pipeline):
-    with torch.no_grad():
-        pipeline.unet.conv_in.weight.mul_(1.1)
-
-
-def merge_lora(pipeline):
-    pipeline.load_lora_weights(LORA, adapter_name="style")
-    pipeline.fuse_lora()
-    pipeline.unload_lora_weights()
-
-
-@pytest.mark.parametrize("change", [write_to_a_weight, merge_lora])
-def test_changed_weights_are_told_apart(pipeline, change):
+def test_changed_weights_are_told_apart(pipeline):
     changed = load_pipeline("tiny-portraits", device="cpu")
-    change(changed)
+    changed.load_lora_weights(LORA)
+    changed.fuse_lora()
+    changed.unload_lora_weights()
     assert "Load the weights that the image" in differences(settings_for(changed), pipeline)
     assert "Load the weights that the image" in differences(settings_for(pipeline), changed)
 

@@ -6,9 +6,7 @@ import os
 import struct
 import zlib
 
-import numpy as np
 import pytest
-import torch
 from PIL import Image, PngImagePlugin
 
 from labs.images import Settings, SettingsError, read_settings, save_image
@@ -90,11 +88,6 @@ def test_the_settings_lie_in_two_text_chunks_one_of_them_for_other_programs():
 # Files without settings
 
 
-def test_a_missing_file():
-    with pytest.raises(FileNotFoundError, match=r"There is no file missing\.png: give the name"):
-        read_settings("missing.png")
-
-
 def test_a_png_without_our_settings_is_named_without_its_folder(tmp_path):
     (tmp_path / "plain.png").write_bytes(png_with({"parameters": "a knight"}).getvalue())
     with pytest.raises(ValueError, match=r"^plain\.png holds no settings: only images saved by"):
@@ -124,15 +117,13 @@ def test_a_png_cut_short_anywhere_gives_a_sentence_or_the_settings(tmp_path):
         (changed(prompt="half a character: \ud800"), "prompt should be text"),
         (changed(prompt="x" * 10_001), "prompt should be text of at most 10,000"),
         (changed(seed=2**64), "seed should be a whole number from 0 to"),
-        (changed(num_inference_steps=10**9), "num_inference_steps should be a whole number from 1"),
         (changed(guidance_scale=float("nan")), "guidance_scale should be a number from 0 to 100"),
         (changed(scheduler="os.system"), "scheduler should be the name of a scheduler's class"),
-        (changed(height=12), "height should be a multiple of 8"),
         (changed(model="../../etc"), "model should be a name .* never a path"),
         (changed(revision="main; rm -rf /"), "revision should be a commit's name"),
         (changed(loras={"style": "strong"}), "loras should be a number for each name"),
     ],
-    ids=range(15),
+    ids=range(13),
 )
 def test_broken_or_hostile_settings_give_one_sentence(text, message):
     with pytest.raises(ValueError, match=message) as caught:
@@ -150,13 +141,6 @@ def test_a_setting_that_is_wrong_or_unknown_is_named_by_the_error():
         with pytest.raises(SettingsError) as caught:
             FULL.replace(**changes)
         assert caught.value.setting == setting
-
-
-@pytest.mark.parametrize("number", [np.int64(7), np.uint8(7), torch.tensor(7)])
-def test_numbers_of_other_libraries_are_numbers(number):
-    settings = Settings("a knight", seed=number, guidance_scale=np.float32(7.5))
-    assert (settings.seed, settings.guidance_scale) == (7, 7.5)
-    assert json.loads(settings.model_dump_json())["seed"] == 7
 
 
 # What the page in web/ writes

@@ -1,23 +1,16 @@
-"""The playground in JupyterLab, in Chromium: what a reader does, in one visit.
-
-Run as a program, this file takes the picture that notebook 11 shows:
-`PYTHONPATH=.:tests/shared python tests/labs/playground/test_browser.py docs/playground.jpg`.
-"""
+"""The playground in JupyterLab, in Chromium: what a reader does, in one visit."""
 
 import os
 import re
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import pytest
 from browser import find_chromium, launch
-from playwright.sync_api import TimeoutError, expect
+from playwright.sync_api import expect
 
 from labs.images import read_settings
 
@@ -36,9 +29,6 @@ pytestmark = pytest.mark.skipif(not find_chromium(), reason="install Chromium to
 @contextmanager
 def serve(folder):
     """Run JupyterLab with the files in a folder, and give its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     news = folder / "settings" / "@jupyterlab" / "apputils-extension"
     news.mkdir(parents=True)
     (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
@@ -46,39 +36,16 @@ def serve(folder):
     environment |= {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTERLAB_SETTINGS_DIR": str(news.parents[1])}
     for kind in ("CONFIG", "DATA", "RUNTIME"):
         environment[f"JUPYTER_{kind}_DIR"] = str(folder / kind.lower())
-    command = [sys.executable, "-m", "jupyterlab", f"--port={port}", "--no-browser"]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser"]
     command += ["--IdentityProvider.token=", "--ServerApp.allow_root=True"]
+    command += ["--LabApp.expose_app_in_browser=True"]
     command += [f"--ServerApp.root_dir={folder}"]
-    with open(folder / "server.log", "w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **streams) as process:
         try:
-            while not answers(port):
-                assert process.poll() is None, (folder / "server.log").read_text()
-                time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}"
+            yield next(line.split()[-1] for line in process.stderr if " http://127." in line)
         finally:
             process.terminate()
-            process.wait(30)
-            print((folder / "server.log").read_text())  # pytest shows it below a failure
-
-
-def answers(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def run_all(page):
-    """Choose Run > Run All Cells, again and again as long as the kernel does not answer."""
-    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
-    for _ in range(20):
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        with suppress(TimeoutError, AssertionError):
-            page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=3_000)
-            running = page.locator(".jp-InputPrompt").filter(has_text=re.compile(r"\[[*1-9]\]:"))
-            expect(running.first).to_be_visible(timeout=10_000)
-            break
-        page.keyboard.press("Escape")
-    page.get_by_role("button", name="Generate").scroll_into_view_if_needed()
 
 
 def fill(page, label, value):
@@ -87,22 +54,17 @@ def fill(page, label, value):
     control.press("Tab")
 
 
-@contextmanager
-def open_playground(folder):
-    """Run a notebook with a playground alone in JupyterLab, and give its page."""
+def test_what_a_reader_does_in_jupyterlab(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, folder / "play.ipynb")
-    with launch() as browser, serve(folder) as address:
+    nbformat.write(notebook, tmp_path / "play.ipynb")
+    with launch() as browser, serve(tmp_path) as address:
         page = browser.new_context(viewport={"width": 1366, "height": 768}).new_page()
         page.set_default_timeout(PATIENCE)
-        page.goto(f"{address}/lab/tree/play.ipynb")
-        run_all(page)
-        yield page
-
-
-def test_what_a_reader_does_in_jupyterlab(tmp_path):
-    with open_playground(tmp_path) as page:
+        page.goto(f"{address}/tree/play.ipynb")
+        kernel = "jupyterapp?.shell.currentWidget?.sessionContext.session?.kernel"
+        page.wait_for_function(f"window.{kernel}?.connectionStatus === 'connected'")
+        page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
         play(page, tmp_path)
 
 
@@ -149,6 +111,8 @@ def play(page, folder):
     page.get_by_label("Compare two").check()
     thumbnails.first.click()
     expect(image).to_have_count(2)
+    page.get_by_label("Compare two").uncheck()
+    expect(image).to_have_attribute("alt", re.compile("a knight with a shield"))
 
     nameless = page.evaluate(
         "() => [...document.querySelectorAll('figure, .jp-OutputArea')].flatMap(area => ["
@@ -157,22 +121,3 @@ def play(page, folder):
         ".map(it => it.outerHTML)"
     )
     assert nameless == []  # screen readers read a name of every control
-
-
-def take_picture(page, path):
-    """Show nine seeds and the words of the model, and save the playground as JPEG."""
-    page.set_viewport_size({"width": 1366, "height": 1400})
-    page.get_by_text("Words that the model knows").click()
-    page.get_by_role("button", name="smiling", exact=True).click()
-    fill(page, "Steps", 10)
-    page.get_by_role("button", name="Nine seeds").click()
-    thumbnails = page.locator(".playground-thumbnail button")
-    expect(thumbnails).to_have_count(9)
-    expect(page.get_by_text("Done.")).to_be_visible()
-    thumbnails.nth(2).click()
-    page.locator(".playground").screenshot(path=path, type="jpeg", quality=85)
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch, open_playground(Path(scratch)) as shown:
-        take_picture(shown, sys.argv[1])

@@ -4,7 +4,6 @@ import copy
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny
 from PIL import Image
 
 from helpers import image_distance
@@ -26,7 +25,3 @@ def test_an_autoencoder_in_float16_is_fitted_too_and_stays_in_float16(pipeline):
     vae = torch.nn.Module.to(copy.deepcopy(pipeline.vae), torch.float16)
     assert torch.allclose(fit_preview(vae), fit_preview(pipeline.vae), atol=0.02)
     assert vae.dtype == torch.float16
-
-
-def test_a_tiny_autoencoder_has_a_preview():
-    assert fit_preview(AutoencoderTiny(latent_channels=12)).shape == (13, 3)

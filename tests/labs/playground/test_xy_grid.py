@@ -53,15 +53,9 @@ def test_each_pair_is_generated_once_and_pasted_in_its_place(recorder):
     for number, (steps, seed) in enumerate(pairs):
         image = cell(grid, number % 3, number // 3, 2)
         assert image.getpixel((SIDE // 2, SIDE // 2)) == (steps, seed, 75)
-
-
-def test_rows_and_columns_are_labelled_and_the_corner_is_empty(recorder):
-    grid = xy_grid(recorder, STEPS, SEEDS)
-    top = grid.height - 2 * SIDE
-    row_labels = [cell(grid, -1, row, 2) for row in range(2)]
-    labels = [grid.crop((SIDE, 0, 4 * SIDE, top)), *row_labels]
-    assert all(label.convert("L").getextrema()[0] < 255 for label in labels)
-    assert grid.crop((0, 0, SIDE, top)).convert("L").getextrema() == (255, 255)
+    top = grid.crop((SIDE, 0, grid.width, grid.height - 2 * SIDE))
+    for label in (top, cell(grid, -1, 0, 2), cell(grid, -1, 1, 2)):
+        assert label.convert("L").getextrema()[0] < 255
 
 
 def test_black_images_are_explained(recorder, capsys):
@@ -72,24 +66,20 @@ def test_black_images_are_explained(recorder, capsys):
 # Words of the prompt
 
 
-def prompts(recorder, *axes, **inputs):
-    xy_grid(recorder, *axes, **inputs)
-    return list(dict.fromkeys(call[0] for call in recorder.calls))
-
-
 def test_whole_words_of_the_prompt_are_replaced_by_each_value(recorder):
     ages = (replace_words("a old"), ["the oldest", "a old", "a"])
     colors = (replace_words("red"), ["red", "blue"])
-    found = prompts(recorder, ages, colors, prompt="a old bored chief on red.")
-    assert found == [f"{age} bored chief on {color}." for color in colors[1] for age in ages[1]]
+    xy_grid(recorder, ages, colors, prompt="a old bored chief on red.")
+    asked = [f"{age} bored chief on {color}." for color in colors[1] for age in ages[1]]
+    assert [prompt for prompt, *_ in recorder.calls] == asked
 
 
 def test_any_function_can_be_an_axis(recorder):
     def with_hat(inputs, hat):
         return {**inputs, "prompt": f"{inputs['prompt']} with a {hat}", "guidance_scale": 2.0}
 
-    assert prompts(recorder, (with_hat, ["cap"]), SEEDS, prompt="a man") == ["a man with a cap"]
-    assert recorder.calls[0][2] == 2.0
+    xy_grid(recorder, (with_hat, ["cap"]), SEEDS, prompt="a man")
+    assert recorder.calls[0][::2] == ("a man with a cap", 2.0)
 
 
 # Refusals
@@ -98,12 +88,9 @@ def test_any_function_can_be_an_axis(recorder):
 @pytest.mark.parametrize(
     ("x", "y", "inputs", "message"),
     [
-        (("step", [1]), SEEDS, {}, "'step' is not an argument that can be varied"),
         ((replace_words("old"), [1]), SEEDS, {"prompt": ["old"]}, "'old' is not in the prompt"),
         (SEEDS, SEEDS, {}, "Both axes vary 'seed'"),
-        (("seed", []), STEPS, {}, "needs a list of values"),
-        (("num_inference_steps", "5,10"), SEEDS, {}, "needs a list of values"),
-        (SEEDS, STEPS, {"generator": None}, "'generator' is not an argument that can be varied"),
+        (("seed", []), STEPS, {}, "needs at least one value"),
         (("num_inference_steps", [5, 0]), SEEDS, {}, "num_inference_steps should be a whole"),
     ],
 )
@@ -117,26 +104,19 @@ def test_what_cannot_be_used_is_refused_before_the_first_image(recorder, x, y, i
 
 
 def small(pipeline, x, y=("seed", [0]), **inputs):
-    return xy_grid(pipeline, x, y, prompt="a knight", num_inference_steps=1, **inputs)
-
-
-def test_a_cell_is_the_image_that_its_inputs_generate(pipeline):
-    grid = small(pipeline, ("guidance_scale", [1.0, 5.0]), ("seed", [3, 4]))
-    generator = make_generators([4])
-    alone = pipeline("a knight", num_inference_steps=1, guidance_scale=5.0, generator=generator)
-    large = alone.images[0].resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    assert cell(grid, 1, 1, 2).tobytes() == large.tobytes()
+    return xy_grid(pipeline, x, y, prompt="a knight", num_inference_steps=3, **inputs)
 
 
 def test_schedulers_are_an_axis_and_the_pipeline_keeps_its_own(pipeline):
     before = pipeline.scheduler
     names = ["DDIMScheduler", "PNDMScheduler"]  # PNDM keeps state from step to step
-    inputs = {"prompt": "a knight", "num_inference_steps": 3}
-    grid = xy_grid(pipeline, ("scheduler", names), SEEDS, **inputs)
-    alone = xy_grid(pipeline, ("scheduler", names[1:]), SEEDS, **inputs)
-    for row in range(2):
-        assert cell(grid, 1, row, 2).tobytes() == cell(alone, 0, row, 2).tobytes()
-        assert cell(grid, 1, row, 2).tobytes() != cell(grid, 0, row, 2).tobytes()
+    grid = small(pipeline, ("scheduler", names), SEEDS)
+    for row, seed in enumerate(SEEDS[1]):
+        generator = make_generators(seed)
+        alone = pipeline("a knight", num_inference_steps=3, generator=generator).images[0]
+        large = alone.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+        assert cell(grid, 1, row, 2).tobytes() == large.tobytes()
+        assert cell(grid, 0, row, 2).tobytes() != large.tobytes()
     with pytest.raises(ValueError, match="'EulerScheduler' is not a scheduler that fits"):
         small(pipeline, ("scheduler", ["DDIMScheduler", "EulerScheduler"]))
     assert pipeline.scheduler is before

@@ -9,7 +9,7 @@ from labs.images import read_settings
 from labs.images.describe import describe_settings
 from labs.images.generate import generate
 from labs.sweeps import generating
-from labs.sweeps.generating import generate_share, limit_for, shared_settings
+from labs.sweeps.generating import generate_share, shared_settings
 from labs.sweeps.jobs import describe_jobs, name_of
 
 
@@ -99,9 +99,3 @@ def test_three_that_fail_alike_stop_the_sweep_unless_memory_ran_out(
     record_batches(monkeypatch, lambda seeds: max(seeds) > 0, TypeError("a fault of ours"))
     with pytest.raises(RuntimeError, match="3 images failed in the same way.*: a fault of ours"):
         generate_share(pipeline, share, tmp_path, limits_of(share, 1))
-
-
-def test_the_batch_suits_the_size_and_the_device():
-    assert [limit_for((side, side), "cpu") for side in (128, 256, 512, 1024)] == [8, 2, 1, 1]
-    assert [limit_for((side, side), "cuda") for side in (512, 1024)] == [32, 8]
-    assert limit_for((None, None), "mps") == 32

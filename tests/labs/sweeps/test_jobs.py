@@ -6,12 +6,11 @@ import re
 import numpy as np
 import pandas
 import pytest
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from helpers import MODELS_FOLDER, load_pipeline
 from labs.images import Settings
-from labs.sweeps.jobs import describe_jobs, is_complete, name_of, read_jobs
+from labs.sweeps.jobs import describe_jobs, name_of, read_jobs
 from labs.sweeps.tables import read_csv, write_csv
 
 ROWS = [
@@ -119,22 +118,8 @@ def test_lora_weights_are_told_apart_by_name_content_and_strength(tmp_path):
     assert names_of([{"prompt": "a", "lora": str(moved)}], pipeline) == [list(wanted)[2]]
 
 
-def test_names_differ_with_every_setting():
-    settings = {"negative_prompt": "b", "seed": 1, "num_inference_steps": 5, "guidance_scale": 2}
-    settings |= {"scheduler": "DDIMScheduler", "model": "mine", "weights": 12 * "a", "height": 64}
-    settings |= {"loras": {"style": 0.3}, "pipeline": "StableDiffusionPAGPipeline"}
-    names = [name_of(Settings("a", **{name: value})) for name, value in settings.items()]
-    assert len({name_of(Settings("a")), *names}) == 1 + len(settings)
+def test_names_differ_with_the_settings_and_are_legal_files():
+    assert name_of(Settings("a")) != name_of(Settings("a", pipeline="StableDiffusionPAGPipeline"))
     assert name_of(Settings("a", guidance_scale=7)) == name_of(Settings("a", guidance_scale=7.0))
     for prompt in ("", "Ü/..\\?", 1000 * "long "):
         assert re.fullmatch("[a-z-]{1,50}-seed-0-[0-9a-f]{12}.png", name_of(Settings(prompt)))
-
-
-def test_half_an_image_is_not_complete(tmp_path):
-    path = tmp_path / "a.png"
-    Image.effect_noise((64, 64), 50).save(path)
-    data = path.read_bytes()
-    assert is_complete(path)
-    for damaged in (b"", data[: len(data) // 2], data[:-12], data.replace(b"IDAT", b"IDAT\0", 1)):
-        path.write_bytes(damaged)
-        assert not is_complete(path)

@@ -1,6 +1,5 @@
 """A whole sweep: what is generated again and what is not, the table, and what is said."""
 
-import os
 import re
 
 import pytest
@@ -62,16 +61,6 @@ def test_the_table_tells_all(tmp_path):
     assert list(table["problem"].str[:4]) == ["", "", "'x' "]
     assert table["seed"][1] == 2**64 - 1 == int(rows[1]["seed"])
     assert (table["seconds"][:2] > 0).all()
-
-
-def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(tmp_path, monkeypatch):
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"could not be written \(No space left"):
-        sweep(JOBS, tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_control_c_says_how_far_it_is(tmp_path, capsys, monkeypatch):
