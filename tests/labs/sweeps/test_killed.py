@@ -1,32 +1,83 @@
 """Processes that share a sweep and are killed: nothing is lost or broken, the others take over."""
 
+import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
+import pandas
+import psutil
 import pytest
-from killing import images, jobs_of, kill_one_of_two, kill_under_launcher
 from PIL import Image
 
 from helpers import image_distance
 from labs.images.generate import generate
 from labs.sweeps.jobs import describe_jobs, is_complete
 
+ROOT = Path(__file__).parents[3]
 COUNT = 32
+SCHEDULERS = ["DDIMScheduler", "DPMSolverMultistepScheduler"]
+JOBS = [
+    {"prompt": f"portrait photo of a {who}", "seed": seed, "scheduler": SCHEDULERS[seed % 2]}
+    | {"num_inference_steps": 4, "negative_prompt": "smiling" if seed % 3 else ""}
+    for seed, who in enumerate(["knight", "queen", "sailor", "old king"] * (COUNT // 4))
+]
+LAUNCHER = (
+    "-m accelerate.commands.launch --multi_gpu --num_processes 2 --rdzv_backend c10d "
+    "--max_restarts 1"
+)
 
 
-def test_after_a_kill_the_other_process_generates_all_that_is_missing(tmp_path, pipeline):
-    folder, there = kill_one_of_two(tmp_path, COUNT, victim=1)
-    assert there < COUNT
-    wanted, _ = describe_jobs(jobs_of(COUNT), pipeline)
-    assert images(folder) == sorted(wanted)
-    assert (folder / "table.csv").is_file()
+@pytest.fixture
+def start(tmp_path):
+    """A function that starts a sweep into a folder in a process; all that it says is its output."""
+    pandas.DataFrame(JOBS).to_csv(tmp_path / "jobs.csv", index=False)
+
+    def start(*launcher, **variables):
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "CI": "true", "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, *launcher, "-m", "labs.sweeps", tmp_path / "jobs.csv", tmp_path]
+        return subprocess.Popen(
+            [*command, "--device", "cpu"], cwd=ROOT, env=environment | variables, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    return start
+
+
+def images(folder):
+    return sorted(path.name for path in folder.glob("*.png"))
+
+
+def wait_for_some(folder, process):
+    while len(images(folder)) < COUNT // 4 and process.poll() is None:
+        time.sleep(0.005)
+    assert 0 < len(images(folder)) < COUNT
+
+
+def test_after_a_kill_the_other_process_generates_all_that_is_missing(start, tmp_path, pipeline):
+    sizes = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    survivor, victim = (start(RANK=rank, LOCAL_RANK=rank, **sizes) for rank in "01")
+    wait_for_some(tmp_path, victim)
+    victim.kill()
+    victim.communicate()
+    text, _ = survivor.communicate()
+    assert survivor.returncode == 0, text
+    wanted, _ = describe_jobs(JOBS, pipeline)
+    assert images(tmp_path) == sorted(wanted)
+    assert (tmp_path / "table.csv").is_file()
     for name, settings in list(wanted.items())[::7]:
-        assert is_complete(folder / name)
+        assert is_complete(tmp_path / name)
         (alone,) = generate(pipeline, [settings])
-        assert image_distance(Image.open(folder / name), alone) < 2
+        assert image_distance(Image.open(tmp_path / name), alone) < 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a kill has another exit code there")
-def test_a_launcher_starts_again_what_was_killed(tmp_path):
-    folder, there, text = kill_under_launcher(tmp_path, COUNT, kills=1)
-    assert len(images(folder)) == COUNT > there[0] > 0
+def test_a_launcher_starts_again_what_was_killed(start, tmp_path):
+    process = start(*LAUNCHER.split())
+    wait_for_some(tmp_path, process)
+    psutil.Process(process.pid).children()[0].kill()
+    text, _ = process.communicate()
+    assert process.returncode == 0, text
+    assert len(images(tmp_path)) == COUNT
     assert "exitcode: -9" in text
