@@ -11,7 +11,7 @@ from typing import Annotated, Any, BinaryIO
 from uuid import uuid4
 
 from PIL import Image, PngImagePlugin
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 CHUNK = "effective-diffusion"  # the text chunk that holds all settings, as JSON
 MAX_CHARACTERS = 500_000  # of that chunk
@@ -94,6 +94,13 @@ class Settings(BaseModel):
     loras: dict[str, float] = Field(
         {}, max_length=50, description="a number for each name of LoRA weights"
     )
+
+    @field_validator("seed", "num_inference_steps", "guidance_scale", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # pydantic would take it for 0 or 1
+            raise ValueError("a truth value")
+        return value
 
     def __init__(
         self, /, prompt: str | None = None, negative_prompt: str = "", **settings: Any

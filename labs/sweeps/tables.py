@@ -22,10 +22,14 @@ def read_csv(text: str) -> list[dict[str, str]]:
     An apostrophe that `write_csv` put before a formula is taken away.
 
     Raises:
-        ValueError: a row has more fields than the first line, or a quote is not closed.
+        ValueError: two columns have one name, a row has more fields than there are columns, or a
+            quote is not closed.
     """
     lines, rows = csv.DictReader(io.StringIO(text, newline=""), strict=True), []
     try:
+        names = [name.strip() for name in lines.fieldnames or () if name.strip()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"its first line names {twice[0]!r} twice.")
         for row in lines:
             if any(row.pop(None, [])):
                 raise ValueError(

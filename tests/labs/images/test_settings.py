@@ -137,7 +137,11 @@ def test_a_setting_that_is_not_ours_is_left_unread():
 
 
 def test_a_setting_that_is_wrong_or_unknown_is_named_by_the_error():
-    for changes, setting in (({"seed": -1}, "seed"), ({"stepps": 1}, "stepps")):
+    for changes, setting in (
+        ({"seed": -1}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"stepps": 1}, "stepps"),
+    ):
         with pytest.raises(SettingsError) as caught:
             FULL.replace(**changes)
         assert caught.value.setting == setting

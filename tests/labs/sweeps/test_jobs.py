@@ -61,6 +61,7 @@ def test_what_holds_no_job_is_refused(jobs):
         ("jobs.csv", "prompt\na".encode("utf-16"), "jobs.csv cannot be read: 'utf-8' codec"),
         ("jobs.csv", b'prompt\n"a\n', "line 2: unexpected end of data"),
         ("jobs.csv", b"prompt,seed\na knight, red,5", "line 2 has more .* Put a prompt with a"),
+        ("jobs.csv", b"prompt,seed, seed\na,1,2", "its first line names 'seed' twice"),
         ("jobs.txt", b"a knight", "neither .csv nor .json"),
     ],
 )
