@@ -56,22 +56,25 @@ def show(image_or_figure: Image.Image | Figure, alt: str) -> None:
     A sentence is printed if the image, or one in an `image_grid`, is black.
 
     Args:
-        image_or_figure: an image, displayed as JPEG and enlarged if small; or a figure, as PNG of
-            256 colors, which is a third as large.
+        image_or_figure: an image, displayed as JPEG and enlarged if small; or a figure, as JPEG if
+            it holds images, and as PNG of 256 colors otherwise.
         alt: what it shows, in a sentence, for readers who cannot see it.
 
     Source: jupyter/accessibility issue 98.
     """
     from IPython.display import display
 
-    data = io.BytesIO()
+    kind, data = "image/jpeg", io.BytesIO()
     if hasattr(image_or_figure, "savefig"):
-        kind = "image/png"
         drawn = io.BytesIO()
         image_or_figure.savefig(drawn, format="png")
-        Image.open(drawn).convert("RGB").quantize(256).save(data, format="PNG", optimize=True)
+        image = Image.open(drawn).convert("RGB")
+        if any(axes.images for axes in image_or_figure.axes):
+            image.save(data, format="JPEG", quality=90)
+        else:
+            kind = "image/png"
+            image.quantize(256).save(data, format="PNG", optimize=True)
     else:
-        kind = "image/jpeg"
         (image,) = require_images([image_or_figure])
         if note := image.info.get("note") or explain_black([image]):
             print(note)

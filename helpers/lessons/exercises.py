@@ -162,7 +162,7 @@ def keeps_part(answer: Image.Image, image: Image.Image, kept: Box, changed: Box)
 def round_trip(answer: list[Image.Image], home: Image.Image, away: Image.Image) -> str:
     """Do these images go from one image to another and back, without a jump?"""
     count = len(answer)
-    require(count >= 7, f"{count} images are too few for three on each way.")
+    require(count >= 7, f"{count} images are too few: with seven, two lie between the ends.")
     ends = max(image_distance(image, home) for image in (answer[0], answer[-1]))
     require(ends <= SAME, "the first image and the last must both be that of the first seed.")
     nearest = min(image_distance(image, away) for image in answer)

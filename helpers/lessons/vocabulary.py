@@ -22,6 +22,8 @@ def vocabulary_table(vocabulary: dict[str, Any]) -> str:
         if len(patterns) == 1 and len(values) > 1:  # the same phrase for each color
             phrases = [f"{patterns.pop()}, with {', '.join(values)}"]
         default = entry.get("default", "chance decides")
+        if default in values:  # named by its first phrase, as the other columns are
+            default = values[default][0]
         name = NAMES.get(attribute, attribute)
         lines.append(f"| **{name}** | {'; '.join(phrases)} | {default} |")
     return "\n".join(lines)
