@@ -90,7 +90,7 @@ CLAIMS: dict[str, Claim] = {
         f"an RTX 4090 ({TORCH2}).",
     ),
     "L17": Claim(
-        "With PyTorch 1.13, xFormers makes attention faster and saves memory.",
+        "With PyTorch 1.13, xFormers makes attention faster.",
         "held",
         "on a T4, a batch of 4 took 39 s with classic attention, 30 s with xFormers, and 30 s "
         f"with what PyTorch 2 brings along ({TORCH2_FIRST}).",

@@ -53,6 +53,7 @@ ON_T4 = timed(1, device="Tesla T4", seconds=25)
         ("L15", {"right": 8, "same": 4, "seeds": 8}, "mixed"),
         ("L16", {"measured": timed(1.3), "wait": 60.0}, "held"),
         ("L16", {"measured": timed(1.0), "wait": 60.0}, "contradicted"),
+        ("L16", {"measured": timed(1.1, noise=1.2), "wait": 60.0}, "not tested"),
         ("L16", {"measured": None, "wait": 0.0}, "not tested"),
         ("L17", {"measured": timed(1.0)}, "contradicted"),
         ("L17", {"measured": None}, "not tested"),
