@@ -6,7 +6,6 @@ import shutil
 from types import SimpleNamespace
 
 import diffusers
-import numpy as np
 import pytest
 import torch
 
@@ -21,7 +20,6 @@ from helpers import (
     pick_device,
     pick_dtype,
     set_threads_for,
-    use_scheduler,
 )
 from helpers.hub import fetch, find_weights
 from helpers.loading import usable_cores
@@ -32,11 +30,6 @@ EMBEDDED = [
 ]
 
 
-def draw(pipeline, **changes):
-    inputs = get_inputs(**{"num_inference_steps": 4, **changes})
-    return [np.asarray(image).astype(int) for image in pipeline(**inputs).images]
-
-
 @pytest.fixture
 def copy(tmp_path):
     shutil.copytree(MODELS_FOLDER / "tiny-portraits", tmp_path / "copy")
@@ -44,10 +37,12 @@ def copy(tmp_path):
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-def test_each_embedded_model_loads_and_draws(name):
+def test_each_embedded_model_generates_and_is_as_large_as_the_table_says(name):
     pipeline = load_pipeline(name, device="cpu")
-    assert isinstance(pipeline, diffusers.StableDiffusionPipeline)
-    assert draw(pipeline)[0].shape == (128, 128, 3)
+    assert pipeline(**get_inputs(num_inference_steps=1)).images[0].size == (128, 128)
+    files = (MODELS_FOLDER / MODELS[name].id).rglob("*.safetensors")
+    megabytes = sum(file.stat().st_size for file in files) / 1e6
+    assert MODELS[name].download == f"{megabytes:.0f} MB, embedded"
 
 
 def test_steps_show_a_bar_in_a_notebook_and_none_in_ci(monkeypatch):
@@ -55,17 +50,6 @@ def test_steps_show_a_bar_in_a_notebook_and_none_in_ci(monkeypatch):
         monkeypatch.setenv("CI", value)
         with load_pipeline(device="cpu").progress_bar(total=1) as bar:
             assert bar.disable is silent
-
-
-# diffusers 0.42 calls NumPy in a way that NumPy 2 gives notice of.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.parametrize("scheduler", ["PNDMScheduler", "DPMSolverMultistepScheduler"])
-def test_an_image_of_a_batch_equals_the_image_alone(pipeline, scheduler):
-    use_scheduler(pipeline, scheduler)
-    batch = draw(pipeline, batch_size=4, num_inference_steps=10)
-    for seed, image in enumerate(batch):
-        alone = draw(pipeline, seeds=[seed], num_inference_steps=10)[0]
-        assert abs(image - alone).max() <= 2
 
 
 # Models that cannot be loaded
@@ -205,13 +189,6 @@ def test_a_device_gets_a_dtype_that_suits_it(monkeypatch, device, capability, na
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert pick_dtype(device) is dtype
-
-
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_trained_models_are_as_large_as_the_table_says(name):
-    files = (MODELS_FOLDER / MODELS[name].id).rglob("*.safetensors")
-    megabytes = sum(file.stat().st_size for file in files) / 1e6
-    assert MODELS[name].download == f"{megabytes:.0f} MB, embedded"
 
 
 def network(parameters):

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.models.attention_processor import Attention
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import nn
 from torch.nn import functional as F
 
@@ -36,31 +37,6 @@ RUNTIME_FILES = (
 LARGE = 1024  # entries: smaller tensors keep float32
 
 
-class AttentionWithMaps:
-    """Diffusers' plain attention, which also keeps how much each position attends to each token."""
-
-    def __init__(self, maps: list[torch.Tensor]) -> None:
-        self.maps = maps
-
-    def __call__(
-        self,
-        attention: Attention,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor | None = None,
-        **_: object,
-    ) -> torch.Tensor:
-        """(batch, positions, channels) to the same."""
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        query = attention.head_to_batch_dim(attention.to_q(hidden_states))
-        key = attention.head_to_batch_dim(attention.to_k(context))
-        value = attention.head_to_batch_dim(attention.to_v(context))
-        scores = (attention.scale * query @ key.transpose(1, 2)).softmax(-1)
-        if encoder_hidden_states is not None:
-            self.maps.append(scores.unflatten(0, (-1, attention.heads)).mean(1))
-        mixed = attention.batch_to_head_dim(scores @ value)
-        return attention.to_out[0](mixed)
-
-
 class UNetWithMaps(nn.Module):
     """A U-Net that also returns its cross-attention, averaged over heads and layers."""
 
@@ -69,7 +45,17 @@ class UNetWithMaps(nn.Module):
         self.unet, self.maps = unet, []
         for module in unet.modules():
             if isinstance(module, Attention):
-                module.set_processor(AttentionWithMaps(self.maps))
+                module.set_processor(AttnProcessor())
+                module.get_attention_scores = partial(self.scores, module)
+
+    def scores(
+        self, attention: Attention, query: torch.Tensor, key: torch.Tensor, _: None
+    ) -> torch.Tensor:
+        """Diffusers' attention scores; those of each position for each token are also kept."""
+        scores = (attention.scale * query @ key.transpose(1, 2)).softmax(-1)
+        if attention.is_cross_attention:
+            self.maps.append(scores.unflatten(0, (-1, attention.heads)).mean(1))
+        return scores
 
     def forward(
         self, sample: torch.Tensor, timestep: torch.Tensor, states: torch.Tensor
@@ -86,41 +72,25 @@ class UNetWithMaps(nn.Module):
         return noise, torch.stack(levels).mean(0)
 
 
-class TextEncoder(nn.Module):
-    """Token ids (B, 77) to hidden states (B, 77, 128)."""
+class Network(nn.Module):
+    """A function of one tensor that uses a module, as a module that can be exported."""
 
-    def __init__(self, text_encoder: nn.Module) -> None:
+    def __init__(self, module: nn.Module, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
-        self.text_encoder = text_encoder
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """The states that the U-Net attends to."""
-        return self.text_encoder(ids)[0]
+        self.module, self.forward = module, function
 
 
-class Decoder(nn.Module):
-    """Latents (B, 12, 16, 16), as the U-Net knows them, to images (B, 3, 128, 128) from -1 to 1."""
-
-    def __init__(self, vae: nn.Module) -> None:
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        """The decoded images."""
-        return self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
-
-
-def export_network(network: nn.Module, inputs: dict[str, torch.Tensor], outputs: list[str],
-                   batched: set[str], path: Path) -> None:  # fmt: skip
-    """Write a network to `path` in ONNX, its large weights in float16; `batched` inputs have a
-    first axis of any size."""
+def export_network(
+    network: nn.Module, inputs: dict[str, torch.Tensor], outputs: list[str], path: Path
+) -> None:
+    """Write a network to `path` in ONNX, for batches of 1 to 8, its large weights in float16."""
     batch = torch.export.Dim("batch", min=1, max=8)
-    shapes = {name: {0: batch} if name in batched else None for name in inputs}
+    shapes = tuple({0: batch} if tensor.ndim else None for tensor in inputs.values())
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network.eval(), tuple(inputs.values()), dynamo=True, input_names=list(inputs),
-            output_names=outputs, dynamic_shapes=tuple(shapes.values()), verbose=False,
+            output_names=outputs, dynamic_shapes=shapes, verbose=False,
         )  # fmt: skip
     program.optimize()
     store_weights_in_half(program.model_proto, path)
@@ -151,35 +121,35 @@ def store_weights_in_half(model: object, path: Path) -> None:
 
 
 def export_unet(unet: nn.Module, tokens: int, path: Path) -> None:
-    """Write a U-Net that predicts the noise for 1 to 8 latents and returns its attention maps."""
+    """Write a U-Net that predicts the noise and returns its attention maps."""
     size = unet.config.sample_size
     inputs = {
         "sample": torch.zeros(2, unet.config.in_channels, size, size),
         "timestep": torch.tensor(999.0),
         "states": torch.zeros(2, tokens, unet.config.cross_attention_dim),
     }
-    export_network(UNetWithMaps(unet), inputs, ["noise", "maps"], {"sample", "states"}, path)
+    export_network(UNetWithMaps(unet), inputs, ["noise", "maps"], path)
 
 
 def export_model(folder: Path, few_steps: Path, destination: Path) -> None:
     """Write text-encoder.onnx, unet.onnx and decoder.onnx of the pipeline in `folder`, and
     unet-few-steps.onnx, into which the LoRA weights for few-step sampling are merged."""
     pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-    tokens, config = pipeline.tokenizer.model_max_length, pipeline.unet.config
+    encoder, unet, vae = pipeline.text_encoder, pipeline.unet, pipeline.vae
+    tokens, size = pipeline.tokenizer.model_max_length, unet.config.sample_size
     destination.mkdir(parents=True, exist_ok=True)
     ids = {"ids": torch.zeros(2, tokens, dtype=torch.int64)}
-    encoder = TextEncoder(pipeline.text_encoder)
-    export_network(encoder, ids, ["states"], {"ids"}, destination / "text-encoder.onnx")
-    export_unet(pipeline.unet, tokens, destination / "unet.onnx")
-    latents = torch.zeros(2, config.in_channels, config.sample_size, config.sample_size)
-    decoder = Decoder(pipeline.vae)
-    export_network(
-        decoder, {"latents": latents}, ["image"], {"latents"}, destination / "decoder.onnx"
-    )
+    network = Network(encoder, lambda ids: encoder(ids)[0])
+    export_network(network, ids, ["states"], destination / "text-encoder.onnx")
+    latents = {"latents": torch.zeros(2, unet.config.in_channels, size, size)}
+    scale = vae.config.scaling_factor
+    network = Network(vae, lambda latents: vae.decode(latents / scale, return_dict=False)[0])
+    export_network(network, latents, ["image"], destination / "decoder.onnx")
+    export_unet(unet, tokens, destination / "unet.onnx")
     pipeline.load_lora_weights(few_steps)
     pipeline.fuse_lora(components=["unet"])
     pipeline.unload_lora_weights()
-    export_unet(pipeline.unet, tokens, destination / "unet-few-steps.onnx")
+    export_unet(unet, tokens, destination / "unet-few-steps.onnx")
 
 
 def build_page(page: Path = PAGE) -> None:

@@ -18,7 +18,7 @@ import ipywidgets
 from PIL import Image
 
 from helpers.grids import explain_black
-from labs.images import Settings, read_settings, save_image
+from labs.images import Settings, SettingsError, read_settings, save_image
 from labs.images.describe import describe_settings, differences, to_code
 from labs.images.generate import Stopped, check_pipeline, generate, notices
 from labs.playground import view
@@ -94,9 +94,7 @@ class Playground(ipywidgets.VBox):
         self._say("Ready.")
         self._show_notices()
         chips = make_chips(self.controls["prompt"], vocabulary) if vocabulary else None
-        columns = view.lay_out(
-            self.controls, self.buttons, self.parts, self.upload, self.strip, chips
-        )
+        columns = view.lay_out(self, chips)
         super().__init__([view.Frontend(), columns], layout={"width": "100%"})
         self.add_class("playground")
 
@@ -232,10 +230,8 @@ class Playground(ipywidgets.VBox):
         """Show beside each control what there is to say about its setting."""
         try:
             found = notices(self.pipeline, Settings(**self._chosen()))
-        except ValueError as error:
-            found = {getattr(error, "setting", ""): str(error)}
-            if not found.keys() & self.controls.keys():
-                self._say(str(error))
+        except SettingsError as error:
+            found = {error.setting: str(error)}
         if self.controls["strength"].value < 1 and not self.start:
             found["strength"] = "To start from an image, load one, or choose one that is shown."
         for name in self.controls:

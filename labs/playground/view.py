@@ -20,6 +20,8 @@ from labs.images.generate import default_size
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
+    from labs.playground.player import Playground
+
 SCHEDULER = "DPMSolverMultistepScheduler"  # 20 steps are enough for it
 THUMBNAIL = 96  # pixels
 STYLE = f"""
@@ -130,22 +132,16 @@ def make_thumbnail(number: int, result: Result) -> widgets.Box:
     return thumbnail
 
 
-def lay_out(
-    controls: dict[str, widgets.Widget],
-    buttons: dict[str, widgets.Button],
-    parts: dict[str, widgets.HTML],
-    upload: widgets.FileUpload,
-    strip: widgets.Box,
-    chips: widgets.Widget | None,
-) -> widgets.Box:
+def lay_out(play: Playground, chips: widgets.Widget | None) -> widgets.Box:
     """Put the controls beside the images, or above them where the page is narrow."""
+    controls, buttons, parts = play.controls, play.buttons, play.parts
     settings = [name for name in controls if name != "compare"]
     left = [widget for name in settings for widget in (controls[name], parts[name])]
     left[2:2] = [chips] if chips else []  # below the prompt
     begin = _row(buttons["generate"], buttons["nine_seeds"], buttons["stop"])
     left += [begin, parts["message"]]
-    after = _row(buttons["bring_back"], buttons["start_here"], upload, controls["compare"])
-    right = [parts["progress"], parts["images"], after, strip, parts["code"]]
+    after = _row(buttons["bring_back"], buttons["start_here"], play.upload, controls["compare"])
+    right = [parts["progress"], parts["images"], after, play.strip, parts["code"]]
     columns = [
         widgets.VBox(left, layout={"flex": "1 1 280px", "max_width": "34em"}),
         widgets.VBox(right, layout={"flex": "2 1 280px"}),

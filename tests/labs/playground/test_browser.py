@@ -92,6 +92,8 @@ def play(page, folder):
     expect(page.get_by_text(re.compile(r"step \d+ of 900, about"))).to_be_visible()
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text(re.compile(r"Stopped after step \d+ of 900"))).to_be_visible()
+    expect(page.get_by_alt_text("A preview of the image.")).to_have_count(0)
+    expect(thumbnails).to_have_count(2)
     page.get_by_role("button", name="Bring settings back").click()
     expect(page.get_by_label("Steps", exact=True)).to_have_value("4")
 
