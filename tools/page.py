@@ -12,8 +12,10 @@ import io
 import json
 import os
 import shutil
+import socket
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -101,34 +103,18 @@ def store_weights_in_half(model: object, path: Path) -> None:
     import onnx
     from onnx import helper, numpy_helper
 
-    casts = []
     for weight in model.graph.initializer:
         array = numpy_helper.to_array(weight)
         if array.dtype == np.float32 and array.size >= LARGE:
-            name = weight.name
-            weight.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}.half"))
-            casts.append(
-                helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
-            )
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+            name, half = weight.name, f"{weight.name}.half"
+            weight.CopyFrom(numpy_helper.from_array(array.astype(np.float16), half))
+            cast = helper.make_node("Cast", [half], [name], to=onnx.TensorProto.FLOAT)
+            model.graph.node.insert(0, cast)
     del model.graph.value_info[:]
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
     onnx.save(model, path)
-
-
-def export_unet(unet: nn.Module, tokens: int, path: Path) -> None:
-    """Write a U-Net that predicts the noise and returns its attention maps."""
-    size = unet.config.sample_size
-    inputs = {
-        "sample": torch.zeros(2, unet.config.in_channels, size, size),
-        "timestep": torch.tensor(999.0),
-        "states": torch.zeros(2, tokens, unet.config.cross_attention_dim),
-    }
-    export_network(UNetWithMaps(unet), inputs, ["noise", "maps"], path)
 
 
 def export_model(folder: Path, few_steps: Path, destination: Path) -> None:
@@ -138,18 +124,21 @@ def export_model(folder: Path, few_steps: Path, destination: Path) -> None:
     encoder, unet, vae = pipeline.text_encoder, pipeline.unet, pipeline.vae
     tokens, size = pipeline.tokenizer.model_max_length, unet.config.sample_size
     destination.mkdir(parents=True, exist_ok=True)
-    ids = {"ids": torch.zeros(2, tokens, dtype=torch.int64)}
+    ids = torch.zeros(2, tokens, dtype=torch.int64)
     network = Network(encoder, lambda ids: encoder(ids)[0])
-    export_network(network, ids, ["states"], destination / "text-encoder.onnx")
-    latents = {"latents": torch.zeros(2, unet.config.in_channels, size, size)}
+    export_network(network, {"ids": ids}, ["states"], destination / "text-encoder.onnx")
+    latents = torch.zeros(2, unet.config.in_channels, size, size)
     scale = vae.config.scaling_factor
     network = Network(vae, lambda latents: vae.decode(latents / scale, return_dict=False)[0])
-    export_network(network, latents, ["image"], destination / "decoder.onnx")
-    export_unet(unet, tokens, destination / "unet.onnx")
+    export_network(network, {"latents": latents}, ["image"], destination / "decoder.onnx")
+    states = torch.zeros(2, tokens, unet.config.cross_attention_dim)
+    inputs = {"sample": latents, "timestep": torch.tensor(999.0), "states": states}
+    outputs = ["noise", "maps"]
+    export_network(UNetWithMaps(unet), inputs, outputs, destination / "unet.onnx")
     pipeline.load_lora_weights(few_steps)
     pipeline.fuse_lora(components=["unet"])
     pipeline.unload_lora_weights()
-    export_unet(unet, tokens, destination / "unet-few-steps.onnx")
+    export_network(UNetWithMaps(unet), inputs, outputs, destination / "unet-few-steps.onnx")
 
 
 def build_page(page: Path = PAGE) -> None:
@@ -238,20 +227,16 @@ class PageHandler(SimpleHTTPRequestHandler):
 
 def serve_page(host: str, port: int) -> None:
     """Serve build/page until Ctrl-C, and say at which address."""
-    server = PageServer((host, port), partial(PageHandler, directory=str(PAGE)))
-    print(f"The page is at http://{local_address(host)}:{server.server_port}; Ctrl-C ends it.")
-    try:
+    handler = partial(PageHandler, directory=str(PAGE))
+    with PageServer((host, port), handler) as server, suppress(KeyboardInterrupt):
+        print(f"The page is at http://{local_address(host)}:{server.server_port}; Ctrl-C ends it.")
         server.serve_forever()
-    except KeyboardInterrupt:
-        server.server_close()
 
 
 def local_address(host: str) -> str:
     """The address that other devices reach this machine at, where it listens for them."""
     if host != "0.0.0.0":
         return host
-    import socket
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the network card

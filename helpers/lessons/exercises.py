@@ -6,8 +6,8 @@ sentence that begins with "Right", "Not yet" or "Not tried yet". None of them ho
 
 from __future__ import annotations
 
+import copy
 import logging
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from itertools import pairwise
@@ -37,7 +37,6 @@ Box = tuple[int, int, int, int]  # left, upper, right, lower
 
 SAME = 5.0  # of 255, between an image of a batch and the same image alone (0.3 in bfloat16)
 STEPS = {"num_inference_steps": 20}
-NUMBERS: dict[Any, type] = {int: numbers.Integral, float: numbers.Real}
 
 
 class NotYet(Exception):
@@ -68,7 +67,8 @@ def checks(
                 return f"Not tried yet: replace None with {called}."
             if hasattr(answer, "item") and getattr(answer, "ndim", 0) == 0:
                 answer = answer.item()  # a number of NumPy or PyTorch
-            if not isinstance(answer, NUMBERS.get(expected, expected)) or isinstance(answer, bool):
+            kinds = float | int if expected is float else expected
+            if not isinstance(answer, kinds) or isinstance(answer, bool):
                 return f"Not yet: the answer must be {called}, not {answer!r:.60}."
             try:
                 return f"Right: {check(answer, *args, **kwargs)}"
@@ -330,14 +330,11 @@ def denoising_step(answer: Function, pipeline: Pipeline, prompt: str, seed: int)
             then = kept[later] if later >= 0 else self.final_alpha_cumprod
             return (answer(sample, model_output, kept[timestep], then),)
 
-    before, images = pipeline.scheduler, []
-    config = {**before.config, "timestep_spacing": "leading", "clip_sample": False}
-    try:
-        for scheduler in (Own, DDIMScheduler):
-            pipeline.scheduler = scheduler.from_config(config)
-            images += generate_images(pipeline, prompt, seed, **STEPS)
-    finally:
-        pipeline.scheduler = before
+    own, images = copy.copy(pipeline), []  # a copy shares the weights
+    config = {**own.scheduler.config, "timestep_spacing": "leading", "clip_sample": False}
+    for scheduler in (Own, DDIMScheduler):
+        own.scheduler = scheduler.from_config(config)
+        images += generate_images(own, prompt, seed, **STEPS)
     show_beside(images[:1], images[1:], ["your step", "DDIMScheduler"])
     require_same(*images, "the image of DDIM")
     return "your step generates the image of DDIM."

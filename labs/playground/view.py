@@ -124,8 +124,7 @@ def make_buttons() -> dict[str, widgets.Button]:
 
 def make_thumbnail(number: int, result: Result) -> widgets.Box:
     """Make a small image with a button over it, the second child of the box."""
-    source = _image_url(ImageOps.fit(result.image, (THUMBNAIL, THUMBNAIL)))
-    image = f'<img src="{source}" alt="" width="{THUMBNAIL}" height="{THUMBNAIL}">'
+    image = _thumbnail(result.image, "", THUMBNAIL)
     button = widgets.Button(tooltip=f"Show image {number + 1}: {result.settings.prompt}")
     thumbnail = widgets.Box([widgets.HTML(image), button])
     thumbnail.add_class("playground-thumbnail")
@@ -157,10 +156,9 @@ def _png_url(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _image_url(image: Image.Image) -> str:
-    png = io.BytesIO()
-    image.save(png, format="PNG")
-    return _png_url(png.getvalue())
+def _thumbnail(image: Image.Image, alt: str, width: int) -> str:
+    url = _png_url(ImageOps.fit(image, (THUMBNAIL, THUMBNAIL))._repr_png_())
+    return f'<img src="{url}" alt="{alt}" width="{width}">'
 
 
 def status(text: str) -> str:
@@ -188,13 +186,12 @@ def figures(results: Sequence[Result]) -> str:
 def preview_figure(preview: Image.Image) -> str:
     """Write the preview of an image that is being generated as a figure."""
     text = "A preview of the image."
-    return _side_by_side(_figure(_image_url(preview), text, text))
+    return _side_by_side(_figure(_png_url(preview._repr_png_()), text, text))
 
 
 def start_figure(image: Image.Image) -> str:
     """Write the image to start from, small."""
-    source = _image_url(ImageOps.fit(image, (THUMBNAIL, THUMBNAIL)))
-    return f'<img src="{source}" alt="The image to start from." width="{THUMBNAIL // 2}">'
+    return _thumbnail(image, "The image to start from.", THUMBNAIL // 2)
 
 
 def _result_figure(result: Result) -> str:

@@ -49,6 +49,8 @@ differences = partial(exercises.measurable_differences, measurements=[NOISY])
 same = partial(exercises.same_images, references=[BATCH[0], BATCH[2]])
 keeps = partial(exercises.keeps_part, image=STARTING, kept=(0, 0, 8, 4), changed=(0, 4, 8, 8))
 largest = exercises.finds_largest_batch
+unet = {"down_block_types": ["CrossAttn"], "attention_head_dim": [2], "sample_size": 8}
+scores = partial(exercises.bytes_of_scores, config=unet, batch_size=1)
 halves_of = partial(exercises.returns, cases=[((2, 4), 0.5), ((1, 0), None)])
 
 
@@ -82,17 +84,13 @@ def test_an_exercise_left_alone_or_answered_with_nonsense_gets_a_sentence(check)
         (trip, [0, 0, 0, 100, 70, 30, 0], "Not yet: one step is a jump"),
         (largest, lambda fits: 1, "Not yet: where 2 fit, it returns 1"),
         (largest, lambda fits: all(iter(lambda: fits(1), None)), "Not yet: with this answer the"),
+        (scores, 2 * 2 * 2 * 64**2 * 2, "Right: "),  # a whole number is a number, too
         (halves_of, lambda a, b: a / (b or 1), "Not yet: for 1, 0, it returns 1.0 and not None"),
         (halves_of, lambda a, b: a / b, "Not yet: with this answer the call raises ZeroDivision"),
     ],
 )
 def test_a_wrong_answer_gets_a_hint_that_fits_it(check, answer, said):
     assert check(answer).startswith(said)
-
-
-def test_a_whole_number_of_bytes_is_a_number():
-    unet = {"down_block_types": ["CrossAttn"], "attention_head_dim": [2], "sample_size": 8}
-    assert exercises.bytes_of_scores(2 * 2 * 2 * 64**2 * 2, unet, 1).startswith("Right: ")
 
 
 @pytest.mark.parametrize(("after", "said"), [(2, "Not yet: "), (1, "Right: ")])

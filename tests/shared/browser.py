@@ -55,14 +55,8 @@ def set_controls(page, **settings):
     for control, value in settings.items():
         if control == "scheduler":
             page.select_option("#scheduler", value)
-        elif control in ("steps", "guidance", "scale", "step"):
-            page.evaluate(
-                "([id, value]) => { const input = document.getElementById(id); input.value = value;"
-                " input.dispatchEvent(new Event('input', {bubbles: true})); }",
-                [control, value],
-            )
         else:
-            page.fill(f"#{control.replace('_', '-')}", value)
+            page.fill(f"#{control.replace('_', '-')}", str(value))
 
 
 def generate(page, **settings):

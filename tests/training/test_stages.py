@@ -201,10 +201,6 @@ def test_drawing_goes_on_where_it_stopped_and_makes_the_exact_number(tmp_path, m
     np.save(path.with_suffix(".done.npy"), np.array([True, False]))
     np.save(path, np.concatenate([first[:2], np.zeros_like(first[2:])]))
     assert np.array_equal(dataset.make_drawings(works[1]), whole)
-    # Another number of drawings beside them is another file.
-    dataset.make_drawings(replace(works[0], drawings=2))
-    assert len(dataset.read_drawings(works[0])) == 3
-    assert len(dataset.read_drawings(replace(works[0], drawings=2))) == 2
 
 
 # --- single parts -------------------------------------------------------------------------------
@@ -222,8 +218,6 @@ def test_a_unet_without_attention_in_its_last_block_grows_without_a_change():
     with torch.no_grad():
         expected = before(*inputs).sample
         assert torch.allclose(denoiser.load_unet(older)(*inputs).sample, expected, atol=1e-5)
-        same = denoiser.load_unet(unet.state_dict())(*inputs).sample
-        assert torch.equal(same, unet(*inputs).sample)
     with pytest.raises(ValueError, match="not weights of this UNet"):
         denoiser.load_unet({"conv_in.weight": older["conv_in.weight"]})
 

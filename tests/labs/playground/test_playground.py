@@ -248,22 +248,14 @@ def test_an_image_uploaded_in_colab_is_generated_again_to_the_bit(play, pipeline
     assert other.upload.value == {}
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"model": "evil/model"}, "If you trust that model, load it with load_pipeline"),
-        ({"weights": "0" * 12}, "Load the weights that the image was made with"),
-        ({"scheduler": "OsSystem"}, "'OsSystem' is not a scheduler that fits"),
-    ],
-)
-def test_an_image_of_another_pipeline_is_not_generated(play, monkeypatch, changes, message):
+def test_an_image_of_another_model_is_not_generated_and_the_model_is_not_loaded(play, monkeypatch):
     for name in ("from_pretrained", "download"):
         refuse = fail_with(AssertionError("loaded"))
         monkeypatch.setattr(f"diffusers.DiffusionPipeline.{name}", refuse)
-    settings = describe_settings(play.pipeline, "a queen").replace(**changes)
+    settings = describe_settings(play.pipeline, "a queen").replace(model="evil/model")
     save_image(Image.new("RGB", (64, 64)), file := io.BytesIO(), settings)
     upload(play, file.getvalue())
-    assert message in text_of(play, "message")
+    assert "If you trust that model, load it with load_pipeline" in text_of(play, "message")
     assert play.controls["prompt"].value == "a queen"
     assert not play.results
 
