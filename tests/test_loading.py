@@ -133,32 +133,27 @@ def test_custom_code_is_not_run(copy, tmp_path):
 # Devices and dtypes
 
 
-def test_a_device_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert pick_device() == torch.device("cpu")
-    for device in ("cuda:0", "mps", "xpu"):
-        with pytest.raises(ValueError, match=f"no device '{device}'.*device='auto'.*'cpu'"):
+@pytest.mark.parametrize(
+    ("gpus", "mps", "chosen", "missing"),
+    [(0, False, "cpu", "mps"), (0, True, "mps", "cuda:0"), (2, True, "cuda", "cuda:2")],
+)
+def test_the_fastest_device_is_chosen_and_one_that_is_not_there_is_refused(
+    monkeypatch, gpus, mps, chosen, missing
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert pick_device().type == chosen
+    assert pick_device("cuda:1" if gpus else "cpu")
+    for device in (missing, "xpu"):
+        with pytest.raises(ValueError, match=f"no device '{device}'.*device='auto'.*'{chosen}'"):
             load_pipeline(device=device)
-
-
-def test_devices_that_are_there_are_preferred_to_the_cpu(monkeypatch):
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert pick_device().type == "mps"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert pick_device().type == "cuda"
-    assert pick_device("cuda:1").index == 1
-    with pytest.raises(ValueError, match="no device 'cuda:2'"):
-        pick_device("cuda:2")
 
 
 @pytest.mark.parametrize(
     ("dtype", "message"),
     [
         ("float16", r"made for GPUs.*'float32'.*'bfloat16'"),
-        (torch.float16, "made for GPUs"),
         ("half", "float32, bfloat16, float16"),
         (torch.int8, "float32, bfloat16, float16"),
     ],

@@ -15,11 +15,6 @@ def put_phrase(prompt: str, attribute: str, value: str, vocabulary: dict[str, An
 
     Args:
         vocabulary: a judge's, with the phrases for each value of each attribute.
-
-    Example:
-        >>> colors = {"red": ["dressed in red", "red on"], "blue": ["dressed in blue", "blue on"]}
-        >>> put_phrase("a knight, blue on white", "figure", "red", {"figure": {"values": colors}})
-        'a knight, red on white'
     """
     phrases = vocabulary[attribute]["values"][value]
     rival, kind = _find(prompt, vocabulary[attribute]["values"])
