@@ -114,6 +114,7 @@ def play(page, folder):
     thumbnails.first.click()
     expect(image).to_have_count(2)
     page.get_by_label("Compare two").uncheck()
+    expect(image).to_have_count(1)
     expect(image).to_have_attribute("alt", re.compile("a knight with a shield"))
 
     nameless = page.evaluate(
