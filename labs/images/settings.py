@@ -97,9 +97,9 @@ class Settings(BaseModel):
 
     @field_validator("seed", "num_inference_steps", "guidance_scale", mode="before")
     @classmethod
-    def _no_truth_value(cls, value: Any) -> Any:
+    def _refuse_bool(cls, value: Any) -> Any:
         if isinstance(value, bool):  # pydantic would take it for 0 or 1
-            raise ValueError("a truth value")
+            raise ValueError("a bool is not a number")
         return value
 
     def __init__(
