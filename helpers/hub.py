@@ -18,17 +18,22 @@ DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def find_model(model: str | Path) -> Path:
-    """Return the folder of a pipeline, or its single safetensors file; download it if needed.
+    """Return the folder of a pipeline; download it if needed.
 
     Args:
-        model: a name of `MODELS`, a repository on the Hub ("owner/name"), a folder or a file.
+        model: a name of `MODELS`, a repository on the Hub ("owner/name"), or a folder.
     """
     row = MODELS.get(str(model))
     if row and "/" not in row.id:
         return MODELS_FOLDER / row.id
     path = Path(model).expanduser()
-    if row is None and (path.is_dir() or (path.is_file() and path.suffix == ".safetensors")):
+    if row is None and path.is_dir():
         return path
+    if path.is_file():
+        raise ValueError(
+            f"{str(model)!r} is a file: load it with `StableDiffusionPipeline.from_single_file`, "
+            "save it with `save_pretrained`, and give that folder."
+        )
     hub_id = row.id if row else str(model)
     if hub_id in REMOVED:
         raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -70,8 +71,9 @@ def get_inputs(
 
     Source: diffusers, "Effective and efficient diffusion", `get_inputs`.
     """
-    if batch_size < 1 or num_inference_steps < 1:
-        raise ValueError("Batch size and steps must be at least 1.")
+    for number in (batch_size, num_inference_steps):
+        if not isinstance(number, Integral) or number < 1:
+            raise ValueError(f"Batch size and steps are whole numbers from 1 on, not {number!r}.")
     generators = make_generators(range(batch_size) if seeds is None else seeds)
     if len(generators) != batch_size:
         raise ValueError(f"{len(generators)} seeds do not fit a batch of {batch_size} images.")

@@ -6,6 +6,7 @@ import inspect
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# The GTX 16 series, and other cards with its chips.
+BROKEN_FLOAT16 = r"GTX 16|MX[45]50|\bT(500|550|600|1000|1200|2000)\b|CMP 30HX"
 SMALL = 50e6  # parameters of a pipeline that one CPU thread runs best
 
 # The pipelines that can be built from configs alone, with the classes of their text encoders.
@@ -43,8 +46,7 @@ def load_pipeline(
     """Load a pipeline from safetensors files and move it to the device.
 
     Args:
-        model: a name of `MODELS`, a repository on the Hub ("owner/name"), a local folder, or a
-            single safetensors file of Stable Diffusion 1.x.
+        model: a name of `MODELS`, a repository on the Hub ("owner/name"), or a local folder.
         device: "auto" (CUDA, else MPS, else the CPU) or a device of PyTorch.
         dtype: "auto" (see `pick_dtype`), "float32", "bfloat16" or "float16".
         scheduler: the name or class of a scheduler to use instead of the checkpoint's own.
@@ -61,7 +63,7 @@ def load_pipeline(
     device = pick_device(device)
     dtype = pick_dtype(device, dtype)
     quiet_libraries()
-    from diffusers import DiffusionPipeline, StableDiffusionPipeline
+    from diffusers import DiffusionPipeline
 
     path = find_model(model)
     row = MODELS.get(str(model))
@@ -69,8 +71,6 @@ def load_pipeline(
         print(f"{row.name}: {row.description}")
         pipeline = fill_with_random_weights(empty_pipeline(path, dtype), device)
         pipeline.register_to_config(_name_or_path=path)  # as from_pretrained does
-    elif path.is_file():
-        pipeline = StableDiffusionPipeline.from_single_file(str(path), dtype=dtype).to(device)
     else:
         check_parts(path)
         options = {"dtype": dtype, "variant": variant_of(path), "use_safetensors": True}
@@ -81,7 +81,7 @@ def load_pipeline(
 
 
 def checkpoint(name: str) -> Path:
-    """Return what `from_pretrained` loads for a model, a VAE or LoRA weights: a folder or a file.
+    """Return what `from_pretrained` loads for a model, VAE, judge or LoRA: a folder or a file.
 
     It is downloaded first if it is on the Hub. For a model with random weights, it is the embedded
     model's folder.
@@ -91,7 +91,7 @@ def checkpoint(name: str) -> Path:
     """
     if name in MODELS:
         return find_model("tiny-portraits" if MODELS[name].random_weights else name)
-    parts = {part for row in MODELS.values() for part in (row.vae, row.few_steps)}
+    parts = {part for row in MODELS.values() for part in (row.vae, row.few_steps, row.judge)}
     return find_weights(name) if name in parts else find_model(name)
 
 
@@ -119,19 +119,20 @@ def pick_dtype(device: str | torch.device, dtype: str | torch.dtype = "auto") ->
 
     "auto" depends only on the kind of device: float32 on a CPU; float16 on MPS, and on NVIDIA GPUs
     from Volta (2017) on, as a T4 only emulates bfloat16; float32 on older ones, where float16 is
-    often slow, and on the GTX 16 series, where it gives black images.
+    often slow, and on the GTX 16 series and its relatives, where it gives black images.
 
     Raises:
         ValueError: float16 is asked for on a CPU, or the dtype is not one of the three.
 
     Source: openxla/xla issue 12429 for the T4; ComfyUI issue 5224 and transformers pull request
-    40458 for MPS; PyTorch issue 58123 and diffusers issue 2153 for the GTX 16 series.
+    40458 for MPS; PyTorch issue 58123 and diffusers issue 2153 for the GTX 16 series;
+    ComfyUI, `should_use_fp16`, for the cards with the same chips.
     """
     device = pick_device(device)
     if dtype == "auto":
         if device.type == "cuda":
             volta = torch.cuda.get_device_capability(device) >= (7, 0)
-            broken = "GTX 16" in torch.cuda.get_device_name(device)
+            broken = re.search(BROKEN_FLOAT16, torch.cuda.get_device_name(device))
             return torch.float16 if volta and not broken else torch.float32
         return torch.float16 if device.type == "mps" else torch.float32
     chosen = DTYPES.get(str(dtype).removeprefix("torch."))
@@ -173,7 +174,7 @@ def cpu_threads(threads: int) -> Iterator[None]:
 
 
 def usable_cores() -> int:
-    """The number of cores that this process may use, which a container or affinity may limit."""
+    """The number of cores that this process may use, which its affinity may limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return getattr(os, "process_cpu_count", os.cpu_count)() or 1

@@ -92,7 +92,17 @@ _ROWS = (
         random_weights=True,
     ),
 )
-MODELS: dict[str, Model] = {model.name: model for model in _ROWS}
+
+
+class _Models(dict[str, Model]):
+    def __missing__(self, name: str) -> Model:
+        raise ValueError(
+            f"{name!r} is not a name in MODELS ({', '.join(self)}), so its judge and other parts "
+            "are not known. To use your own model here, add a row to helpers/models.py."
+        )
+
+
+MODELS: dict[str, Model] = _Models({model.name: model for model in _ROWS})
 
 # The commits that the tutorial was written with, by repository.
 REVISIONS: dict[str, str] = {

@@ -168,10 +168,15 @@ def _time(call: Callable[[], Any], device: torch.device) -> Run:
     return Run(time.perf_counter() - start, _images_of(result))
 
 
-def _images_of(result: object) -> list[Any]:
+def _images_of(result: Any) -> list[Any]:
+    def is_batch(value: Any) -> bool:
+        return isinstance(value, list) or getattr(value, "ndim", 0) == 4
+
+    if isinstance(result, tuple) and result and is_batch(result[0]):
+        result = result[0]  # of return_dict=False: the images, then flags
     if hasattr(result, "images"):
         return list(result.images)
-    return list(result) if isinstance(result, list | tuple) else [result]
+    return list(result) if isinstance(result, tuple) or is_batch(result) else [result]
 
 
 def device_name(device: torch.device) -> str:

@@ -34,8 +34,9 @@ def test_a_batch_has_seeds_from_zero_or_those_given():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "must be at least 1"),
-        ({"num_inference_steps": 0}, "must be at least 1"),
+        ({"batch_size": 0}, "whole numbers from 1 on, not 0"),
+        ({"batch_size": "2"}, "whole numbers from 1 on, not '2'"),
+        ({"num_inference_steps": 4.5}, "whole numbers from 1 on, not 4.5"),
         ({"batch_size": 3, "prompt": ("a", "b")}, "2 prompts do not fit 3 images"),
         ({"batch_size": 2, "prompt": ["a", None]}, "A prompt must be text, not None"),
         ({"prompt": None}, "A prompt must be text, not None"),

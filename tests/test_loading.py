@@ -63,6 +63,8 @@ def test_steps_show_a_bar_in_a_notebook_and_none_in_ci(monkeypatch):
         (load_pipeline, "portraits", "'portraits' is not .*tiny-portraits"),
         (find_weights, "tiny-portrait-lcm", "'tiny-portrait-lcm' is not .*tiny-portraits-lcm"),
         (load_judge, "tiny", "'tiny' is not .* on the Hub.*Nearest: tiny-judge"),
+        (MODELS.__getitem__, "/my/model", "'/my/model' is not a name in MODELS.*its judge"),
+        (load_pipeline, __file__, "test_loading.py' is a file: load it with"),
     ],
 )
 def test_an_unknown_name_is_offered_the_nearest_ones(find, name, message):
@@ -83,7 +85,8 @@ def test_a_path_that_does_not_exist_is_not_taken_for_a_repository(find, path):
 def test_a_checkpoint_is_what_from_pretrained_loads(tmp_path):
     assert checkpoint("tiny-portraits") == MODELS_FOLDER / "tiny-portraits"
     assert checkpoint("sd15-shape") == MODELS_FOLDER / "tiny-portraits"  # it has no weights
-    assert checkpoint(MODELS["tiny-portraits"].vae) == MODELS_FOLDER / "tiny-portraits-vae-ft"
+    for name in ("tiny-portraits-vae-ft", "tiny-portraits-lcm", "tiny-judge"):
+        assert checkpoint(name) == MODELS_FOLDER / name
     assert checkpoint(str(tmp_path)) == tmp_path
 
 
@@ -170,6 +173,7 @@ def test_a_dtype_that_suits_no_cpu_is_refused_with_the_ones_that_do(dtype, messa
         ("cuda", (7, 5), "Tesla T4", torch.float16),
         ("cuda", (9, 0), "H100", torch.float16),
         ("cuda", (7, 5), "NVIDIA GeForce GTX 1660 Ti", torch.float32),  # float16: black images
+        ("cuda", (7, 5), "NVIDIA T1000 8GB", torch.float32),
         ("mps", None, "", torch.float16),
         ("cpu", None, "", torch.float32),
     ],

@@ -1,7 +1,6 @@
 """`make page`: the embedded model as a static page that generates images in any browser.
 
-Copies `web/` and ONNX Runtime Web to build/page, exports the model's networks to ONNX, with weights
-in float16 that are cast to float32 when they are loaded, and serves the result.
+Copies `web/` and ONNX Runtime Web to build/page, exports the networks to ONNX, serves the result.
 """
 
 from __future__ import annotations
@@ -27,6 +26,8 @@ from diffusers import DiffusionPipeline
 from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import nn
 from torch.nn import functional as F
+
+from labs.images.describe import fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
 WEB, PAGE, MODELS = ROOT / "web", ROOT / "build" / "page", ROOT / "models"
@@ -85,7 +86,7 @@ class Network(nn.Module):
 def export_network(
     network: nn.Module, inputs: dict[str, torch.Tensor], outputs: list[str], path: Path
 ) -> None:
-    """Write a network to `path` in ONNX, for batches of 1 to 8, its large weights in float16."""
+    """Write a network to `path` in ONNX, for batches of 1 to 8."""
     batch = torch.export.Dim("batch", min=1, max=8)
     shapes = tuple({0: batch} if tensor.ndim else None for tensor in inputs.values())
     with warnings.catch_warnings(), torch.no_grad():
@@ -99,15 +100,19 @@ def export_network(
 
 
 def store_weights_in_half(model: object, path: Path) -> None:
-    """Save an ONNX model whose large float32 weights are stored in float16 and cast when loaded."""
+    """Save an ONNX model. Large weights that float16 holds exactly are stored in float16, and cast
+    when they are loaded."""
     import onnx
     from onnx import helper, numpy_helper
 
     for weight in model.graph.initializer:
         array = numpy_helper.to_array(weight)
-        if array.dtype == np.float32 and array.size >= LARGE:
+        if array.dtype != np.float32 or array.size < LARGE:
+            continue
+        halved = array.astype(np.float16)
+        if np.array_equal(halved, array):
             name, half = weight.name, f"{weight.name}.half"
-            weight.CopyFrom(numpy_helper.from_array(array.astype(np.float16), half))
+            weight.CopyFrom(numpy_helper.from_array(halved, half))
             cast = helper.make_node("Cast", [half], [name], to=onnx.TensorProto.FLOAT)
             model.graph.node.insert(0, cast)
     del model.graph.value_info[:]
@@ -117,9 +122,9 @@ def store_weights_in_half(model: object, path: Path) -> None:
     onnx.save(model, path)
 
 
-def export_model(folder: Path, few_steps: Path, destination: Path) -> None:
-    """Write text-encoder.onnx, unet.onnx and decoder.onnx of the pipeline in `folder`, and
-    unet-few-steps.onnx, into which the LoRA weights for few-step sampling are merged."""
+def export_model(folder: Path, few_steps: Path, destination: Path) -> dict[str, str | None]:
+    """Write the networks of the pipeline in `folder`, and its U-Net with the LoRA weights for few
+    steps merged. Return the fingerprint of all weights for each U-Net, by its file."""
     pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
     encoder, unet, vae = pipeline.text_encoder, pipeline.unet, pipeline.vae
     tokens, size = pipeline.tokenizer.model_max_length, unet.config.sample_size
@@ -135,10 +140,12 @@ def export_model(folder: Path, few_steps: Path, destination: Path) -> None:
     inputs = {"sample": latents, "timestep": torch.tensor(999.0), "states": states}
     outputs = ["noise", "maps"]
     export_network(UNetWithMaps(unet), inputs, outputs, destination / "unet.onnx")
+    weights = {"unet.onnx": fingerprint(pipeline, {})}
     pipeline.load_lora_weights(few_steps)
     pipeline.fuse_lora(components=["unet"])
     pipeline.unload_lora_weights()
     export_network(UNetWithMaps(unet), inputs, outputs, destination / "unet-few-steps.onnx")
+    return weights | {"unet-few-steps.onnx": fingerprint(pipeline, {})}
 
 
 def build_page(page: Path = PAGE) -> None:
@@ -161,11 +168,12 @@ def build_page(page: Path = PAGE) -> None:
         shutil.copy(RUNTIME / "dist" / name, page / "ort")
     shutil.copy(WEB / "onnxruntime-LICENSE", page / "ort" / "LICENSE")
     model = page / "model"
-    export_model(MODELS / "tiny-portraits", MODELS / "tiny-portraits-lcm", model)
+    weights = export_model(MODELS / "tiny-portraits", MODELS / "tiny-portraits-lcm", model)
     shutil.copy(MODELS / "tiny-portraits" / "tokenizer" / "tokenizer.json", model)
     vocabulary = json.loads((MODELS / "tiny-judge/vocabulary.json").read_text(encoding="utf-8"))
     manifest = {
         "sizes": {path.name: path.stat().st_size for path in sorted(model.iterdir())},
+        "weights": weights,
         "vocabulary": {name: {"values": entry["values"]} for name, entry in vocabulary.items()
                        if name != "direction"},
     }  # fmt: skip

@@ -95,8 +95,8 @@ def steps_needed(needed: Mapping[str, int], near: float) -> Verdict:
     (slow, many), (fast, few) = needed.items()
     held = few <= 25 and many >= 50
     here = "held" if held else "mixed" if few < many else "contradicted"
-    why = f"to come within {near:g} of 255 of the converged images, {slow} needs {many} steps"
-    return Verdict(here, f"{why}, {fast} {few}.")
+    why = f"of the steps tried, {slow} needs {many} to come within {near:g} of 255 of the converged"
+    return Verdict(here, f"{why} images, {fast} {few}.")
 
 
 def fewer_steps(measured: Measurement, device: str) -> Verdict:

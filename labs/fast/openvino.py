@@ -39,19 +39,22 @@ def use_openvino(
 
     Source: OpenVINO, `convert_model` and `compile_model`. Its telemetry is turned off.
     """
-    unet, decoder = pipeline.unet, pipeline.vae.decoder
+    unet = getattr(pipeline, "unet", None)
+    device = (pipeline if unet is None else unet).device
+    if unet is None or unet.config.get("addition_embed_type") or device.type != "cpu":
+        raise ValueError(
+            f"Only Stable Diffusion 1.x on the CPU is converted here, not {type(pipeline).__name__}"
+            f" on {str(device)!r}: call load_pipeline(device='cpu')."
+        )
+    decoder = pipeline.vae.decoder
     for network in (unet, decoder):
-        vars(network).pop("forward", None)  # an earlier conversion, which cannot be traced
         if any(map(_is_changed, network.modules())):
             raise ValueError(
                 f"The {type(network).__name__} is compiled, hooked or patched and cannot be "
                 "converted: load the pipeline again, then call use_openvino first."
             )
-    if unet.config.get("addition_embed_type") or unet.device.type != "cpu":
-        raise ValueError(
-            f"Only Stable Diffusion 1.x on the CPU is converted here, not {type(pipeline).__name__}"
-            f" on {str(unet.device)!r}: call load_pipeline(device='cpu')."
-        )
+    for network in (unet, decoder):
+        vars(network).pop("forward", None)  # an earlier conversion, which cannot be traced
     size = unet.config.sample_size
     latents = torch.zeros(2, unet.config.in_channels, size, size)
     tokens = pipeline.tokenizer.model_max_length
@@ -85,12 +88,13 @@ class Converted:
         self._compile = lru_cache(maxsize=SHAPES)(self._compile_for)
 
     def _compile_for(self, parts: int, *shapes: tuple[int, ...]) -> Any:
-        self._model.reshape({index: list(shape) for index, shape in enumerate(shapes)})
+        model = self._model.clone()  # which another thread may reshape meanwhile
+        model.reshape({index: list(shape) for index, shape in enumerate(shapes)})
         precision = "bf16" if self.dtype is torch.bfloat16 else "f32"
         hints = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": parts}
         if self.threads:
             hints["INFERENCE_NUM_THREADS"] = self.threads
-        return _import_openvino().compile_model(self._model, "CPU", hints)
+        return _import_openvino().compile_model(model, "CPU", hints)
 
     def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Return what the network returns, in its dtype."""
@@ -98,7 +102,7 @@ class Converted:
         # Two halves of a batch, each with half of the cores, wait less for one another's threads.
         parts = 2 if len(arrays[0]) % 2 == 0 and self.threads != 1 else 1
         split = [np.split(array, parts) if array.ndim else [array] * parts for array in arrays]
-        compiled = self._compile(parts, *(arrays[0].shape for arrays in split))
+        compiled = self._compile(parts, *(first.shape for first, *_ in split))
         # Requests hold the results, so each call makes its own.
         requests = [compiled.create_infer_request() for _ in range(parts)]
         for request, *part in zip(requests, *split, strict=True):
@@ -147,8 +151,9 @@ def _is_changed(module: torch.nn.Module) -> bool:
     """Whether a trace of the module would record a change once and for all, or not follow it."""
     forward = vars(module).get("forward")
     plain = getattr(forward, "__func__", None) is type(module).forward  # of a deep copy
+    ours = getattr(forward, "__module__", "") == __name__  # of an earlier conversion
     return (
-        (forward is not None and not plain)  # DeepCache and offloading set another one
+        (forward is not None and not plain and not ours)  # DeepCache and offloading set another one
         or "_orig_mod" in module._modules
         or module._compiled_call_impl is not None
         or bool(module._forward_hooks or module._forward_pre_hooks)

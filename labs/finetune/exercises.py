@@ -17,12 +17,12 @@ NEAR = 20  # the distance in RGB within which a color counts as one of the palet
 @checks(int, "a number of parameters")
 def lora_parameters(answer: int, layer: torch.nn.Linear, rank: int) -> str:
     """Is this the number of parameters that a LoRA of this rank adds to a linear layer?"""
-    own, count = layer.weight.numel(), rank * (layer.in_features + layer.out_features)
+    matrix, count = layer.weight.numel(), rank * (layer.in_features + layer.out_features)
     size = f"{layer.in_features} x {layer.out_features}"
-    require(answer != own, f"that is the layer's own matrix, {size}. Count A and B.")
+    require(answer != matrix, f"that is the layer's own matrix, {size}. Count A and B.")
     hint = f"{answer} is not the size of A and B together, for a layer of {size}."
     require(answer == count, hint)
-    return f"{count} parameters, {count / own:.0%} of the layer's own {own}."
+    return f"{count} parameters, {count / matrix:.0%} of the layer's own {matrix}."
 
 
 @checks(Image.Image, "an image")
@@ -46,13 +46,13 @@ def in_palette(
 @checks(torch.Tensor, "a matrix")
 def merged_weight(answer: torch.Tensor, layer: Any) -> str:
     """Is this the weight that `fuse_lora` gives to a layer of PEFT?"""
-    own = layer.get_base_layer().weight
+    weight = layer.get_base_layer().weight
     change = layer.get_delta_weight(layer.active_adapters[0])
-    hint = f"the matrix must be {tuple(own.shape)}, not {tuple(answer.shape)}."
-    require(answer.shape == own.shape, hint)
+    hint = f"the matrix must be {tuple(weight.shape)}, not {tuple(answer.shape)}."
+    require(answer.shape == weight.shape, hint)
     hint = "that is what the LoRA adds; add it to the layer's own weight."
     require((answer - change).norm() >= 0.01 * change.norm(), hint)
-    error = (answer - own - change).norm() / change.norm()
+    error = (answer - weight - change).norm() / change.norm()
     hint = f"it is {error:.1f} times as far from the merged weight as the layer's own is."
     require(error < 0.01, hint)
-    return f"the LoRA changes this matrix by {change.norm() / own.norm():.0%}."
+    return f"the LoRA changes this matrix by {change.norm() / weight.norm():.0%}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
 WARMUP = 5  # steps in which the learning rate rises
-FILE = "pytorch_lora_weights.safetensors"  # as Diffusers names it
 
 
 def train(
@@ -82,17 +80,24 @@ def save_lora(unet: UNet2DConditionModel, folder: str | Path) -> Path:
     """Save a UNet's LoRA as `load_lora_weights` reads it; a kill never leaves half a file.
 
     Returns:
-        The safetensors file.
+        The safetensors file, which holds the weights and the `LoraConfig`.
+
+    Raises:
+        ValueError: the UNet has no active adapter, or several.
     """
     from diffusers import StableDiffusionPipeline
     from peft.utils import get_peft_model_state_dict
 
+    name, *others = unet.active_adapters()
+    if others:
+        raise ValueError(f"{[name, *others]} are active: choose one with unet.set_adapter.")
     Path(folder).mkdir(parents=True, exist_ok=True)
-    layers = get_peft_model_state_dict(unet)
+    layers, config = get_peft_model_state_dict(unet, adapter_name=name), unet.peft_config[name]
+    options = {"unet_lora_layers": layers, "unet_lora_adapter_metadata": config.to_dict()}
     with tempfile.TemporaryDirectory(dir=folder) as new:
-        StableDiffusionPipeline.save_lora_weights(new, unet_lora_layers=layers)
-        os.replace(Path(new) / FILE, Path(folder) / FILE)
-    return Path(folder) / FILE
+        StableDiffusionPipeline.save_lora_weights(new, **options)
+        (file,) = Path(new).iterdir()
+        return file.replace(Path(folder) / file.name)
 
 
 def add_word(
@@ -107,12 +112,18 @@ def add_word(
     Returns:
         The vector, and a handle whose `remove` ends the vector's use.
 
+    Raises:
+        ValueError: `like` is not a single token, or the tokenizer knows the new word.
+
     Source: Gal et al. 2022, "An Image is Worth One Word".
     """
+    tokens = pipeline.tokenizer(like, add_special_tokens=False).input_ids
+    if len(tokens) != 1:
+        raise ValueError(f"{like!r} is read as {len(tokens)} tokens: choose a word that is one.")
     for part in (pipeline.unet, pipeline.text_encoder):
         part.requires_grad_(False)
     table = pipeline.text_encoder.get_input_embeddings()
-    start = table.weight[pipeline.tokenizer(like).input_ids[1]].clone()
+    start = table.weight[tokens[0]].clone()
     pipeline.load_textual_inversion({word: start}, token=word)
     token, vector = pipeline.tokenizer.convert_tokens_to_ids(word), torch.nn.Parameter(start)
 

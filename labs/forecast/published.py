@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas
+import torch
 
 from helpers.models import MODELS
 from helpers.timing import Measurement
-from labs.forecast.dry_run import Range
+from labs.forecast.dry_run import Range, dtype_name
 from labs.forecast.gpus import CARDS, find_card, read_data
 from labs.forecast.memory import forecast_memory
 from labs.forecast.rates import Constants, read_constants
@@ -123,7 +124,10 @@ def _with_errors(
 
 
 def is_this_normal(
-    measurement: Measurement, model: str = "stable-diffusion-v1-5", *, dtype: str = "float16"
+    measurement: Measurement,
+    model: str = "stable-diffusion-v1-5",
+    *,
+    dtype: str | torch.dtype = "float16",
 ) -> str:
     """Say where a measurement stands among published times of the same card and settings.
 
@@ -153,8 +157,8 @@ def is_this_normal(
 
     rows = read_published_seconds()
     same = (rows.gpu == card.name) & (rows.model_shape == shape) & (rows.height == height)
-    same &= rows.guidance & ~rows.compiled
-    same &= rows.dtype == dtype.replace("bfloat16", "float16")  # they are equally fast
+    same &= rows.guidance & ~rows.compiled & (rows.attention == "sdpa") & (rows.width == width)
+    same &= rows.dtype == dtype_name(dtype).replace("bfloat16", "float16")  # equally fast
     same &= (rows.batch_size < 4) == (batch < 4)
     speed = batch * steps / measurement.seconds
     text = f"{speed:.1f} image-steps per second on {card.name}: "

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ import torch
 
 from helpers import MODELS, use_scheduler
 from helpers.models import MODELS_FOLDER
-from labs.images.generate import default_size
-from labs.images.settings import Settings
+from labs.images.generate import call_arguments, default_size
+from labs.images.settings import NAME, Settings
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -43,7 +44,7 @@ def describe_settings(
             pipeline's default.
 
     Raises:
-        ValueError: a setting is out of range, or the scheduler does not fit.
+        ValueError: a setting is out of range, or the scheduler or a LoRA's strengths do not fit.
     """
     chosen = {name: value for name, value in choices.items() if value is not None}
     scheduler = chosen.pop("scheduler", type(pipeline.scheduler).__name__)
@@ -68,7 +69,7 @@ def differences(settings: Settings, pipeline: DiffusionPipeline) -> str:
     """Say what keeps a pipeline from making the image of these settings again, "" if nothing."""
     try:
         here = describe_settings(pipeline, scheduler=settings.scheduler)
-    except ValueError as error:  # the scheduler does not fit
+    except ValueError as error:  # the scheduler does not fit, for one
         return str(error)
     for name, advice in ADVICE.items():
         made, now = getattr(settings, name), getattr(here, name)
@@ -90,25 +91,28 @@ def to_code(settings: Settings, pipeline: DiffusionPipeline) -> str:
     if settings.model in MODELS and MODELS[settings.model].random_weights:
         options = f"device={pipeline.device.type!r}, dtype={settings.dtype!r}"
         return f"# Random weights: load them with load_pipeline({settings.model!r}, {options}).\n"
-    source = repr(settings.model)
+    source = settings.model
     if not settings.revision and os.path.exists(pipeline.name_or_path):
-        source = repr(os.path.relpath(pipeline.name_or_path).replace(os.sep, "/"))
+        source = str(pipeline.name_or_path)
+        with suppress(ValueError):  # on Windows, a path on another drive
+            source = os.path.relpath(source)
     revision = f"\n    revision={settings.revision!r}," if settings.revision else ""
     loras = f"# Load LoRA weights here: {settings.loras}.\n" if settings.loras else ""
-    size = f"height={settings.height}, width={settings.width}"
+    size, negative = f"height={settings.height}, width={settings.width}", ""
+    if settings.negative_prompt and "negative_prompt" in call_arguments(pipeline):
+        negative = f"\n    negative_prompt={settings.negative_prompt!r},"
     return f"""\
 import torch
 from diffusers import {settings.pipeline}, {settings.scheduler}
 
 pipeline = {settings.pipeline}.from_pretrained(
-    {source},{revision}
+    {source.replace(os.sep, "/")!r},{revision}
     dtype=torch.{settings.dtype},
     use_safetensors=True,
 ).to({str(pipeline.device)!r})
 pipeline.scheduler = {settings.scheduler}.from_config(pipeline.scheduler.config)
 {loras}image = pipeline(
-    prompt={settings.prompt!r},
-    negative_prompt={settings.negative_prompt!r},
+    prompt={settings.prompt!r},{negative}
     num_inference_steps={settings.num_inference_steps},
     guidance_scale={settings.guidance_scale},
     {size},
@@ -134,9 +138,9 @@ def identify(pipeline: DiffusionPipeline) -> tuple[str, str | None]:
     cached = folder.parent.parent.name.split("--")
     if folder.parent.name == "snapshots" and cached[0] == "models" and len(cached) == 3:
         return f"{cached[1]}/{cached[2]}", folder.name
-    if not folder.exists():
+    if not folder.exists() and re.fullmatch(f"{NAME}(/{NAME})?", source):
         return source, None
-    return re.sub(r"[^\w.-]|^[.-]", "_", folder.resolve().name, flags=re.ASCII), None
+    return re.sub(r"[^\w.-]|^[.-]", "_", folder.resolve().name, flags=re.ASCII)[:100], None
 
 
 def fingerprint(pipeline: DiffusionPipeline, loras: dict[str, float]) -> str | None:
@@ -165,17 +169,20 @@ def fingerprint(pipeline: DiffusionPipeline, loras: dict[str, float]) -> str | N
 
 
 def lora_strengths(pipeline: DiffusionPipeline) -> dict[str, float]:
-    """Return the strength of each active LoRA, by the name of its adapter."""
-    strengths: dict[str, float] = {}
+    """Return the strength of each active LoRA, by its adapter's name; refuse one with several."""
+    strengths: dict[str, set[float]] = {}
     for network in _networks(pipeline).values():
         layers: list[Any] = [layer for layer in network.modules() if hasattr(layer, "lora_A")]
         for layer in layers:
             for name in () if layer.disable_adapters else layer.active_adapters:
-                if name in layer.scaling and name not in strengths:
+                if name in layer.scaling:
                     scale, rank = layer.lora_alpha[name], layer.r[name]
                     scale /= rank**0.5 if layer.use_rslora.get(name) else rank
-                    strengths[name] = round(layer.scaling[name] / scale, 4) if scale else 1.0
-    return strengths
+                    strength = layer.scaling[name] / scale if scale else 1.0
+                    strengths.setdefault(name, set()).add(round(strength, 4))
+    if several := [name for name, values in strengths.items() if len(values) > 1]:
+        raise ValueError(f"LoRA {several[0]!r} has several strengths: set one with set_adapters.")
+    return {name: values.pop() for name, values in strengths.items()}
 
 
 def _networks(pipeline: Any) -> dict[str, Any]:

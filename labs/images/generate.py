@@ -41,8 +41,8 @@ def generate(
     pipeline keeps its scheduler, and other threads can use it in the meantime.
 
     Args:
-        settings: they may differ in prompts and seeds only. The model, weights and LoRA that they
-            name are a record and are not loaded.
+        settings: they may differ in prompts and seeds only; all have a negative prompt or none has.
+            The model, weights and LoRA that they name are a record and are not loaded.
         on_step: called after each step with the number of steps done, the number of all steps, and
             a function that returns the latents of the clean image as predicted at this step
             (1 x C x H x W), or None for several images or where the pipeline does not show them.
@@ -59,13 +59,13 @@ def generate(
     """
     check_pipeline(pipeline)
     first = settings[0]
-    own = use_scheduler(copy.copy(pipeline), first.scheduler)
+    copied = use_scheduler(copy.copy(pipeline), first.scheduler)
     if start is not None:
         from diffusers import AutoPipelineForImage2Image
 
-        own = AutoPipelineForImage2Image.from_pipe(own)
-    arguments = call_arguments(own)
-    own.set_progress_bar_config(disable=True)
+        copied = AutoPipelineForImage2Image.from_pipe(copied)
+    arguments = call_arguments(copied)
+    copied.set_progress_bar_config(disable=True)
     inputs: dict[str, Any] = {
         "prompt": [each.prompt for each in settings],
         "num_inference_steps": first.num_inference_steps,
@@ -82,11 +82,11 @@ def generate(
         size = (inputs.pop("width", side), inputs.pop("height", side))
         inputs |= {"image": [ImageOps.fit(start, size)] * len(settings), "strength": strength}
     if on_step:
-        _after_each_step(own.scheduler, on_step)
+        _after_each_step(copied.scheduler, on_step)
     try:
-        return own(**{key: val for key, val in inputs.items() if key in arguments}).images
+        return copied(**{key: val for key, val in inputs.items() if key in arguments}).images
     finally:
-        own.maybe_free_model_hooks()
+        copied.maybe_free_model_hooks()
 
 
 def check_pipeline(pipeline: DiffusionPipeline) -> None:
@@ -151,6 +151,15 @@ def _notice_text(text: str, pipeline: Any) -> str:
         sentences.append(f"Too long, so this is not read: {cut}.")
     names = ("tokenizer", "tokenizer_2", "tokenizer_3")
     tokenizers = [part for name in names if (part := getattr(pipeline, name, None)) is not None]
+    added = sorted({token for tokenizer in tokenizers for token in tokenizer.get_added_vocab()})
+    for token in added:  # words of textual inversion
+        lower = token.lower()
+        text = text.replace(token, " ") if token == lower else text
+        text, others = re.subn(re.escape(token), " ", text, flags=re.IGNORECASE)
+        if others and f"{token}_1" in added:
+            sentences.append(
+                f"Only one vector of {token} is read: load it as {lower}, and write it so."
+            )
     words = dict.fromkeys(re.findall(r"[^\W\d_]+", text))
     if unknown := [word for word in words if all(len(t.tokenize(word)) > 1 for t in tokenizers)]:
         sentences.append(f"Not in the vocabulary, so read in pieces: {', '.join(unknown)}.")

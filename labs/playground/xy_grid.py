@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Inputs = dict[str, Any]
 Change = Callable[[Inputs, Any], Inputs]
 CELL = 256  # pixels across, at least
-CHECKED = ("seed", "num_inference_steps", "height", "width")
+CHECKED = ("seed", "num_inference_steps", "guidance_scale", "height", "width")
 
 
 def xy_grid(
@@ -100,7 +100,9 @@ def _prepare(
     for change, value in values.items():
         if callable(change):
             chosen = change(chosen, value)
-    Settings("", **{name: chosen[name] for name in CHECKED if chosen.get(name) is not None})
+    given = [name for name in CHECKED if name == "seed" or chosen.get(name) is not None]
+    settings = Settings("", **{name: chosen[name] for name in given})
+    chosen = chosen | {name: getattr(settings, name) for name in given}
     if "scheduler" in chosen:
         use_scheduler(copy.copy(pipeline), chosen["scheduler"])
     for side, other in (("height", "width"), ("width", "height")):

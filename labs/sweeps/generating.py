@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from helpers.memory import free_memory, is_out_of_memory
 from labs.images import Settings, save_image
 from labs.images.generate import SHARED, generate
+from labs.images.loras import switch_lora
 from labs.sweeps.jobs import name_of
-from labs.sweeps.loras import switch_lora
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -69,7 +69,8 @@ def generate_share(
 def shared_settings(settings: Settings) -> tuple:
     """What images have in common that are generated together; it sorts."""
     values = [str(getattr(settings, name)) for name in SHARED]
-    return (*values, *settings.loras.items())
+    # To Stable Diffusion XL, an empty negative prompt is not the same as none.
+    return (*values, bool(settings.negative_prompt), *settings.loras.items())
 
 
 def size_of(settings: Settings) -> tuple[int | None, int | None]:

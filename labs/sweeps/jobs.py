@@ -16,7 +16,7 @@ from PIL import Image
 from labs.images import Settings
 from labs.images.describe import describe_settings
 from labs.images.generate import ignores_negative_prompt
-from labs.sweeps.loras import use_lora
+from labs.images.loras import use_lora
 from labs.sweeps.tables import read_csv
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def describe_jobs(
                 raise ValueError(f"A job cannot set {unknown[0]!r}, only {', '.join(FIELDS)}.")
             if given.get("negative_prompt") and ignores_negative_prompt(pipeline):
                 raise ValueError(f"A {type(pipeline).__name__} ignores the negative prompt.")
+            if "lora_strength" in given and "lora" not in given:
+                raise ValueError("lora_strength has no effect without lora: name the weights.")
             shared = [given.pop("scheduler", None), given.pop("lora", None)]
             defaults = default_settings(*shared, given.pop("lora_strength", 1.0))
             settings = defaults.replace(**{"prompt": None, **given})

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def sweep(
         is there. None in the others.
 
     Raises:
-        ValueError: there is no job, or the model, device or dtype does not fit.
+        ValueError: there is no job, or the model, device, dtype or batch size does not fit.
         OSError: the folder cannot be written to, or the disk is full.
         RuntimeError: three images failed in the same way.
 
@@ -68,6 +69,8 @@ def sweep(
     """
     start = time.monotonic()
     rows, folder = read_jobs(jobs), Path(folder).expanduser()
+    if batch_size is not None and not (isinstance(batch_size, Integral) and batch_size > 0):
+        raise ValueError(f"batch_size should be a whole number from 1, not {batch_size!r}.")
     folder.mkdir(parents=True, exist_ok=True)
     process, processes = _variable("RANK", 0), _variable("WORLD_SIZE", 1)
     pipeline = load_pipeline(model, device=_device(device), dtype=dtype)
@@ -80,7 +83,9 @@ def sweep(
     before = _count(wanted, folder)
     try:
         with cpu_threads(torch.get_num_threads()):  # which restores their number
-            torch.set_num_threads(max(1, set_threads_for(pipeline) // _processes_here()))
+            threads = set_threads_for(pipeline)
+            if os.environ.get("OMP_NUM_THREADS") != str(threads):  # which is for each process
+                torch.set_num_threads(max(1, threads // _processes_here()))
             failures = _generate(pipeline, wanted, folder, process, processes, batch_size)
         if process > 0:
             return None

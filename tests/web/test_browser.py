@@ -6,9 +6,10 @@ import urllib.request
 import browser
 import numpy as np
 import pytest
-from browser import READY, generate, of_pytorch, set_controls
+from browser import READY, generate, load, of_pytorch, set_controls
 
 from labs.images import read_settings
+from labs.images.describe import describe_settings
 from tools import page as page_tool
 
 pytestmark = [
@@ -137,18 +138,18 @@ def test_stop_stops_and_the_next_image_can_be_generated(opened):
     assert status(opened).startswith("Done")
 
 
-def test_a_saved_image_is_read_by_the_notebooks_and_opened_again(opened, tmp_path):
-    generate(opened, prompt="a quéen, smiling", seed="18446744073709551615", steps=3)
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "LCMScheduler"])
+def test_a_saved_image_is_read_by_the_notebooks_and_opened_again(opened, scheduler):
+    prompts = {"prompt": "a quéen, smiling", "negative_prompt": "blue\non red"}
+    made = describe_settings(load(scheduler), **prompts, seed=2**64 - 1, num_inference_steps=3)
+    generate(opened, **prompts, seed=made.seed, scheduler=scheduler, steps=3, guidance=7.5)
     with opened.expect_download() as download:
         opened.click("#save")
-    path = tmp_path / "saved.png"
-    download.value.save_as(path)
-    settings = read_settings(path)
-    assert (settings.prompt, settings.seed) == ("a quéen, smiling", 2**64 - 1)
-    assert settings.num_inference_steps == 3
-    opened.fill("#prompt", "something else")
+    path = download.value.path()
+    assert read_settings(path) == made
+    set_controls(opened, prompt="something else", negative_prompt="")
     opened.set_input_files("#open", path)
-    opened.wait_for_function("document.getElementById('prompt').value === 'a quéen, smiling'")
+    opened.wait_for_function("document.getElementById('negative-prompt').value === 'blue\\non red'")
 
 
 def test_images_can_be_compared_and_a_link_holds_the_settings(opened):

@@ -2,7 +2,7 @@
 
 import { explainGuidance, highlightWords, paint, toBlob } from "./pictures.js";
 import { readTexts, writeTexts } from "./png.js";
-import { fromLink, fromTexts, problemOf, toLink, toTexts } from "./settings.js";
+import { fromLink, fromTexts, LIMITS, problemOf, toLink, toTexts } from "./settings.js";
 import { makeChips } from "./words.js";
 
 const DEFAULTS = { prompt: "portrait photo of a old warrior chief", negativePrompt: "", seed: "0", steps: 20, guidanceScale: 7.5, scheduler: "DPMSolverMultistepScheduler" };
@@ -19,9 +19,12 @@ let shown = null;
 let requests = 0;
 let explaining = false; // whether the worker computes an explanation
 let outdated = false; // whether the controls have changed since it was asked for
+let weights = {}; // fingerprints, to tell whether an image was made with the weights of this page
 let refreshChips = () => {};
 
 // --- controls ---------------------------------------------------------------------------------------------------
+
+for (const [name, limits] of Object.entries(LIMITS)) Object.assign(inputs[name], limits);
 
 function readControls() {
   const values = Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, input.value]));
@@ -56,9 +59,11 @@ get("controls").addEventListener("submit", (event) => {
   event.preventDefault();
   generate();
 });
-get("prompt").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) generate();
-});
+for (const name of ["prompt", "negativePrompt"]) {
+  inputs[name].addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) generate();
+  });
+}
 get("stop").addEventListener("click", () => worker.postMessage({ type: "stop" }));
 
 // --- generating -------------------------------------------------------------------------------------------------
@@ -86,10 +91,11 @@ const handlers = {
     get("progress").value = loaded / total;
     say(`Loading the model: ${(loaded / 1e6).toFixed(0)} of ${(total / 1e6).toFixed(0)} MB`);
   },
-  ready({ threads, vocabulary }) {
+  ready({ threads, manifest }) {
     get("progress").hidden = true;
-    get("generate").disabled = false;
-    refreshChips = makeChips(get("chips"), vocabulary, inputs.prompt);
+    get("generate").disabled = get("open").disabled = false;
+    weights = manifest.weights;
+    refreshChips = makeChips(get("chips"), manifest.vocabulary, inputs.prompt);
     say(`Ready, with ${threads} ${threads === 1 ? "thread" : "threads"}: choose Generate, or press Ctrl+Enter in the prompt.`);
   },
   note({ message }) {
@@ -242,7 +248,7 @@ get("split").addEventListener("input", split);
 
 get("save").addEventListener("click", async () => {
   const png = new Uint8Array(await (await toBlob(shown.frames.at(-1))).arrayBuffer());
-  const file = new Blob([writeTexts(png, toTexts(shown.settings))], { type: "image/png" });
+  const file = new Blob([writeTexts(png, toTexts(shown.settings, weights))], { type: "image/png" });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(file);
   link.download = `${shown.settings.prompt.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40)}-seed-${shown.settings.seed}.png`;
@@ -264,7 +270,7 @@ get("open").addEventListener("change", async ({ target }) => {
   const [file] = target.files;
   if (!file) return;
   try {
-    setControls(fromTexts(readTexts(new Uint8Array(await file.arrayBuffer()))));
+    setControls(fromTexts(readTexts(new Uint8Array(await file.arrayBuffer())), weights));
     say(`The settings of ${file.name} are set: choose Generate.`);
   } catch (error) {
     say(error.message);

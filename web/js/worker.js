@@ -71,7 +71,7 @@ async function load() {
   const decoder = await openSession("decoder.onnx", report);
   regularUnet = await openSession("unet.onnx", report);
   pipeline = new Pipeline(ort, { textEncoder, unet: regularUnet, decoder }, tokenizer);
-  postMessage({ type: "ready", threads: ort.env.wasm.numThreads, vocabulary: manifest.vocabulary });
+  postMessage({ type: "ready", threads: ort.env.wasm.numThreads, manifest });
 }
 
 async function generate({ id, request }) {

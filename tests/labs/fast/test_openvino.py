@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Barrier
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from peft import LoraConfig
 
 from helpers import image_distance, load_pipeline, make_generators
 from labs.fast import use_openvino
+from labs.fast.openvino import Converted, _import_openvino
 
 PROMPT = "portrait photo of a old warrior chief"
 
@@ -71,6 +74,18 @@ def test_the_threads_are_counted():
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
 
 
+def test_two_threads_use_two_sizes(monkeypatch):
+    network, both, module = torch.nn.Conv2d(3, 3, 1), Barrier(2, timeout=60), _import_openvino()
+    converted, compile_model = Converted(network, 1, torch.zeros(1, 3, 8, 8)), module.compile_model
+    monkeypatch.setattr(module, "compile_model", lambda *a: (both.wait(), compile_model(*a))[1])
+    inputs = [torch.rand(1, 3, side, side) for side in (8, 16)]
+    with ThreadPoolExecutor() as pool, torch.no_grad():
+        for tensor, output in zip(inputs, pool.map(converted, inputs), strict=True):
+            assert torch.allclose(output, network(tensor), atol=1e-5)
+        several = pool.map(converted, 8 * inputs[:1])  # of one size, compiled once
+        assert len({output.sum().item() for output in several}) == 1
+
+
 def test_a_change_counts_once_it_is_converted_again(converted):
     before = generate(converted)[0]
     converted.set_adapters("style", 0.3)
@@ -86,6 +101,8 @@ CHANGES = {
     "hook": lambda pipeline: pipeline.unet.mid_block.register_forward_hook(lambda *_: None),
     "forward": lambda pipeline: vars(pipeline.unet.mid_block).update(forward=partial(print)),
     "compiled": lambda pipeline: pipeline.unet.mid_block.compile(backend="eager"),
+    "wrapped": lambda pipeline: setattr(pipeline.unet, "forward", partial(pipeline.unet.forward)),
+    "whole": lambda own: setattr(own, "unet", torch.compile(own.unet, backend="eager")),
 }
 
 
@@ -93,8 +110,10 @@ CHANGES = {
 def test_what_cannot_be_converted_is_refused(change):
     pipeline = load_with_lora()
     CHANGES[change](pipeline)
+    before = vars(pipeline.unet).get("forward")
     with pytest.raises(ValueError, match="is compiled, hooked or patched and cannot be converted"):
         use_openvino(pipeline)
+    assert vars(pipeline.unet).get("forward") is before
     assert "forward" not in vars(pipeline.vae.decoder)
 
 
@@ -110,8 +129,10 @@ def test_another_device_or_architecture_is_refused(pipeline, monkeypatch):
         use_openvino(elsewhere)
     config = FrozenDict({**pipeline.unet.config, "addition_embed_type": "text_time"})  # as XL has
     monkeypatch.setattr(pipeline.unet, "_internal_dict", config)
-    with pytest.raises(ValueError, match="Only Stable Diffusion 1.x on the CPU"):
-        use_openvino(pipeline)
+    elsewhere.unet = None
+    for other in (pipeline, elsewhere):
+        with pytest.raises(ValueError, match="Only Stable Diffusion 1.x on the CPU"):
+            use_openvino(other)
 
 
 def test_without_openvino_it_says_what_to_install(pipeline, monkeypatch):

@@ -68,11 +68,11 @@ def generate(pipeline):
     return pipeline(**get_inputs(num_inference_steps=2)).images[0]
 
 
-def test_diffusers_loads_what_was_saved(pipeline, tmp_path):
+@pytest.mark.parametrize("rslora", [False, True])
+def test_diffusers_loads_what_was_saved(pipeline, tmp_path, rslora):
     unet = copy.deepcopy(pipeline.unet).requires_grad_(False)
-    unet.add_adapter(
-        LoraConfig(r=2, lora_alpha=2, target_modules=["to_q"], init_lora_weights=False)
-    )
+    options = {"target_modules": ["to_q"], "init_lora_weights": False, "use_rslora": rslora}
+    unet.add_adapter(LoraConfig(r=2, lora_alpha=8, **options), adapter_name="mine")
     file = save_lora(unet, tmp_path / "new folder")
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert all("lora" in key for key in load_file(file))
@@ -82,6 +82,9 @@ def test_diffusers_loads_what_was_saved(pipeline, tmp_path):
     other.load_lora_weights(file.parent)
     assert image_distance(generate(trained), generate(other)) < 1
     assert image_distance(before, generate(other)) > 1
+    unet.active_adapters = lambda: ["mine", "other"]
+    with pytest.raises(ValueError, match="choose one with unet.set_adapter"):
+        save_lora(unet, tmp_path)
 
 
 def test_only_the_vector_of_a_new_word_is_trained(pipeline):
@@ -89,6 +92,8 @@ def test_only_the_vector_of_a_new_word_is_trained(pipeline):
     tokenizer = copy.deepcopy(pipeline.tokenizer)
     parts = {"text_encoder": text_encoder, "tokenizer": tokenizer}
     other = StableDiffusionPipeline(**pipeline.components | parts)
+    with pytest.raises(ValueError, match="'bicycle' is read as 6 tokens: choose a word that"):
+        add_word(other, "<gold>", like="bicycle")
     vector, hook = add_word(other, "<gold>", like="yellow")
 
     def read(prompt):

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import torch
 from PIL import Image
 
 from helpers.timing import Measurement
@@ -78,8 +79,8 @@ def test_every_card_is_a_labelled_point_and_has_a_price():
 # Is my speed normal?
 
 
-def measurement(seconds, batch=1, device="Tesla T4", size=512, steps=20):
-    images = [Image.new("RGB", (size, size))] * batch
+def measurement(seconds, batch=1, device="Tesla T4", size=(512, 512), steps=20):
+    images = [Image.new("RGB", size)] * batch
     return Measurement("mine", images, seconds, 0.0, num_inference_steps=steps, device=device)
 
 
@@ -87,12 +88,14 @@ def test_a_speed_is_compared_with_those_of_others_at_the_nearest_batch():
     slow, fast = (is_this_normal(measurement(seconds, 5)) for seconds in (100.0, 1.0))
     assert re.search(r"1.0 image-steps .* on T4: slower than (\d+) of \1 .* batch of 4", slow)
     assert re.search(r"faster than (\d+) of \1 published times for a batch of 4", fast)
-    assert "nobody has published a time" in is_this_normal(measurement(9.0, size=640))
+    for size in ((640, 512), (512, 640)):
+        assert "nobody has published a time" in is_this_normal(measurement(9.0, size=size))
 
 
 def test_bfloat16_is_compared_with_float16():
     a100 = measurement(9.0, 4, "NVIDIA A100-SXM4-40GB")
-    assert is_this_normal(a100, dtype="bfloat16") == is_this_normal(a100)
+    for dtype in ("bfloat16", "torch.float16", torch.float16):
+        assert is_this_normal(a100, dtype=dtype) == is_this_normal(a100)
 
 
 @pytest.mark.parametrize(

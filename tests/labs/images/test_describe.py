@@ -1,6 +1,8 @@
 """What settings record of a pipeline, what keeps it from making an image again, and its code."""
 
 import copy
+import ntpath
+import os
 import warnings
 
 import pytest
@@ -32,6 +34,7 @@ def at(pipeline, place):
         ("models--me--mine/snapshots/0123abc", ("me/mine", "0123abc")),
         ("AI-ModelScope--x/snapshots/master", ("master", None)),
         (".my 騎士", ("_my___", None)),
+        (150 * "a", (100 * "a", None)),
     ],
 )
 def test_a_folder_is_named_without_its_path_and_one_of_the_hub_with_its_commit(
@@ -42,7 +45,8 @@ def test_a_folder_is_named_without_its_path_and_one_of_the_hub_with_its_commit(
     assert (settings.model, settings.revision) == model
 
 
-def test_a_pipeline_that_was_not_loaded_has_no_code_and_can_be_described(pipeline):
+def test_a_pipeline_that_was_not_loaded_has_no_code_and_can_be_described(pipeline, tmp_path):
+    assert settings_for(at(pipeline, tmp_path / "deleted")).model == "deleted"
     made = at(pipeline, None)
     settings = settings_for(made)
     assert settings.model == "StableDiffusionPipeline"
@@ -75,6 +79,8 @@ def test_lora_weights_are_recorded_with_their_strength(pipeline):
     assert "made with loras {'style': 0.3}, not {'style': 1.0}" in differences(weak, styled)
     assert differences(full, styled) == ""
     assert "# Load LoRA weights here: {'style': 1.0}" in to_code(full, styled)
+    styled.unet.conv_out.set_scale("style", 0.5)  # as one block may have
+    assert "LoRA 'style' has several strengths" in differences(full, styled)
     styled.disable_lora()
     assert settings_for(styled) == settings_for(pipeline)
 
@@ -132,8 +138,9 @@ def test_what_keeps_the_image_from_being_made_again_is_said(
 )
 def test_the_code_makes_the_same_image(pipeline, changes):
     settings = settings_for(pipeline, **changes)
-    namespace = {}
-    exec(to_code(settings, pipeline), namespace)
+    namespace, code = {}, to_code(settings, pipeline)
+    assert ("negative_prompt=" in code) == ("negative_prompt" in changes)  # XL reads an empty one
+    exec(code, namespace)
     assert namespace["image"].tobytes() == generate(pipeline, [settings])[0].tobytes()
 
 
@@ -144,3 +151,5 @@ def test_the_code_names_an_embedded_model_from_where_it_runs(pipeline, tmp_path,
         source = code.split("from_pretrained(\n    '")[1].split("'")[0]
         assert (folder / source / "model_index.json").is_file()
     assert "\\" not in source
+    monkeypatch.setattr(os.path, "relpath", lambda path: ntpath.relpath(f"D:{path}", "C:"))
+    assert f"'{MODELS_FOLDER / 'tiny-portraits'}'" in to_code(settings_for(pipeline), pipeline)

@@ -10,6 +10,7 @@ from diffusers import LatentConsistencyModelPipeline, StableDiffusionImg2ImgPipe
 from helpers import get_inputs, image_distance
 from helpers import use_scheduler as use
 from labs.images import Settings
+from labs.images.describe import describe_settings, to_code
 from labs.images.generate import Stopped, generate, notices
 
 
@@ -107,6 +108,18 @@ def test_words_left_out_or_unknown_are_named_beside_their_prompt(pipeline):
     assert found["negative_prompt"] == said
 
 
+def test_a_word_of_several_vectors_is_read_whole_in_lowercase_only(pipeline):
+    taught = copy.copy(pipeline)
+    for name in ("tokenizer", "text_encoder"):
+        setattr(taught, name, copy.deepcopy(getattr(pipeline, name)))
+    for word in ("<mine>", "<Mask>"):
+        taught.load_textual_inversion({word: torch.ones(5, 128)}, token=word)
+    assert notices(taught, settings_of("a <mine> knight")) == {}
+    for word, written in (("<mine>", "<MINE>"), ("<Mask>", "<Mask>")):
+        said = notices(taught, settings_of(f"a {written} knight"))["prompt"]
+        assert f"Only one vector of {word} is read: load it as {word.lower()}, and" in said
+
+
 def test_a_negative_prompt_without_effect(pipeline):
     settings = settings_of(negative_prompt="red", guidance_scale=1.0)
     assert "only with guidance above 1" in notices(pipeline, settings)["guidance_scale"]
@@ -114,3 +127,4 @@ def test_a_negative_prompt_without_effect(pipeline):
     lcm.__class__ = LatentConsistencyModelPipeline
     said = "LatentConsistencyModelPipeline ignores the negative prompt."
     assert notices(lcm, settings_of(negative_prompt="red"))["negative_prompt"] == said
+    assert "negative_prompt=" not in to_code(describe_settings(lcm, "a knight", "red"), lcm)

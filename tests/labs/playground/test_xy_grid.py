@@ -46,7 +46,7 @@ def cell(grid, column, row, rows):
 
 def test_each_pair_is_generated_once_and_pasted_in_its_place(recorder):
     steps = ("num_inference_steps", iter([5, 10, 20]))  # any iterable will do
-    grid = xy_grid(recorder, steps, SEEDS, prompt="a knight")
+    grid = xy_grid(recorder, steps, ("seed", [3.0, "4"]), prompt="a knight")
     pairs = [(steps, seed) for seed in (3, 4) for steps in (5, 10, 20)]
     assert recorder.calls == [("a knight", steps, 7.5, seed) for steps, seed in pairs]
     assert grid.width == 4 * SIDE
@@ -92,6 +92,8 @@ def test_any_function_can_be_an_axis(recorder):
         (SEEDS, SEEDS, {}, "Both axes vary 'seed'"),
         (("seed", []), STEPS, {}, "needs at least one value"),
         (("num_inference_steps", [5, 0]), SEEDS, {}, "num_inference_steps should be a whole"),
+        (("seed", [1, None]), STEPS, {}, "seed should be a whole number"),
+        (("guidance_scale", [1, "high"]), STEPS, {}, "guidance_scale should be a number"),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_the_first_image(recorder, x, y, inputs, message):

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import MODELS_FOLDER, load_pipeline
@@ -90,6 +91,7 @@ def test_a_cell_is_no_formula_and_reads_back_the_same(tmp_path, text):
         ({"prompt": "a", "lora": "missing"}, "missing"),
         ({"prompt": "a", "lora": "tiny-portraits-vae-ft"}, "does not hold LoRA weights for this"),
         ({"prompt": "a", "lora": "tiny-portraits-lcm", "lora_strength": "x"}, "to float: 'x'"),
+        ({"prompt": "a", "lora_strength": 0.3}, "has no effect without lora"),
     ],
 )
 def test_a_job_that_cannot_be_generated_is_refused_and_the_others_are_not(job, problem, pipeline):
@@ -107,9 +109,13 @@ def test_lora_weights_are_told_apart_by_name_content_and_strength(tmp_path):
         save_file({key: factor * val for key, val in load_file(lora).items()}, path)
     jobs = [{"lora": "tiny-portraits-lcm", "lora_strength": strength} for strength in ("0.3", 1)]
     jobs += [{"lora": str(path)} for path in (here, there.parent)] + [{}]
+    save_file(
+        load_file(lora) | {"unet.lora_A.weight": torch.zeros(2)}, tmp_path / "part.safetensors"
+    )
+    jobs += 2 * [{"lora": str(tmp_path / "part.safetensors")}]
     jobs = [{"prompt": "a", **job} for job in jobs]
     wanted, refused = describe_jobs(jobs, load_pipeline("tiny-portraits", device="cpu"))
-    assert not refused
+    assert len(refused) == 2
     loras = [settings.loras for settings in wanted.values()]
     (name,) = loras[0]
     assert loras[:2] == [{name: 0.3}, {name: 1.0}] and loras[4] == {}

@@ -80,9 +80,13 @@ def test_control_c_says_how_far_it_is(tmp_path, capsys, monkeypatch):
 def test_a_process_generates_its_share_and_then_what_others_have_not(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    threads = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # for each process, as launchers set it
+    threads, seen, record = torch.get_num_threads(), set(), generating.generate
+    monkeypatch.setattr(
+        generating, "generate", lambda *a: seen.add(torch.get_num_threads()) or record(*a)
+    )
     assert sweep(JOBS, tmp_path) is None
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == threads and seen == {3}
     assert len(images(tmp_path)) == 4
     assert not (tmp_path / "table.csv").exists()
 
@@ -106,5 +110,8 @@ def test_the_command_ends_well_only_if_all_is_there(tmp_path, capsys):
     csv.write_text(good, encoding="utf-8")
     assert main([str(csv), str(folder), "--device", "cpu"]) == 0
     assert figures(capsys) == (0, 1)
+    for size in ("0", "-1"):
+        assert main([str(csv), str(folder), "--batch-size", size]) == 1
+        assert f"batch_size should be a whole number from 1, not {size}" in capsys.readouterr().out
     assert main(["missing.csv", str(folder)]) == 1
     assert "missing.csv" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Switch LoRA weights on in a pipeline, by the path that a job names and its strength."""
+"""Switch LoRA weights on in a pipeline, by their path and strength."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from helpers.hub import find_weights
 from labs.images.describe import lora_strengths
 
-if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
 
-
-def use_lora(pipeline: DiffusionPipeline, lora: str | None, strength: float | str) -> None:
+def use_lora(pipeline: Any, lora: str | Path | None, strength: float | str = 1.0) -> None:
     """Let a pipeline generate with these LoRA weights alone, or with none.
 
     Args:
@@ -25,7 +22,7 @@ def use_lora(pipeline: DiffusionPipeline, lora: str | None, strength: float | st
         strength: 1 for the weights as they are.
 
     Raises:
-        ValueError: it does not fit the model, or the strength is no number.
+        ValueError: it does not fit the model as a whole, or the strength is no number.
         OSError: there is no such file, or the Hub cannot be reached.
     """
     if lora is None:
@@ -35,13 +32,18 @@ def use_lora(pipeline: DiffusionPipeline, lora: str | None, strength: float | st
     if len(files) > 1:
         raise ValueError(f"{lora} has {len(files)} safetensors files: give the path of one.")
     file, name = files[0], _adapter_name(files[0])
-    try:
-        with warnings.catch_warnings(action="ignore"):  # PEFT warns of a second adapter
+    with warnings.catch_warnings(action="ignore"):  # PEFT warns of a second adapter
+        try:
             if not any(name in names for names in pipeline.get_list_adapters().values()):
-                pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=name)
+                _load(pipeline, file, name)
             switch_lora(pipeline, {name: strength})
-    except Exception as error:  # Diffusers and PEFT raise many kinds, some with hundreds of lines
-        raise ValueError(f"{file.name} does not hold LoRA weights for this model.") from error
+        except ImportError:  # PEFT says what is missing or too old
+            raise
+        except Exception as error:  # of many kinds, some with hundreds of lines
+            if hasattr(pipeline, "delete_adapters"):
+                pipeline.delete_adapters(name)  # of the networks that it was loaded into
+            message = f"{file.name} does not hold LoRA weights for this model: use one made for it."
+            raise ValueError(message) from error
 
 
 def switch_lora(pipeline: Any, strengths: Mapping[str, float]) -> None:
@@ -51,6 +53,18 @@ def switch_lora(pipeline: Any, strengths: Mapping[str, float]) -> None:
         pipeline.set_adapters(list(strengths), list(strengths.values()))
     elif lora_strengths(pipeline):
         pipeline.disable_lora()
+
+
+def _load(pipeline: Any, file: Path, name: str) -> None:
+    """Load all that a file holds: Diffusers only logs a warning of layers that are not there."""
+    options = {"weight_name": file.name, "unet_config": getattr(pipeline, "unet", pipeline).config}
+    state = pipeline.lora_state_dict(file.parent, **options)
+    state = state[0] if isinstance(state, tuple) else state  # some return alphas, too
+    pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=name)
+    networks = [getattr(pipeline, part) for part in pipeline.get_list_adapters()]
+    loaded = [key for network in networks for key, _ in network.named_parameters()]
+    if len(state) != sum(name in key.split(".") for key in loaded):
+        raise ValueError("It holds weights of layers that the model does not have.")
 
 
 def _adapter_name(file: Path) -> str:
