@@ -19,9 +19,6 @@ def make_generators(seeds: int | Iterable[int]) -> list[torch.Generator]:
     The noise is drawn on the CPU even for a GPU, so that a seed means the same image whatever the
     device and the batch. A generator moves on when it is used: make new ones for each call.
 
-    Args:
-        seeds: one seed or several.
-
     Raises:
         ValueError: a seed is below 0, where PyTorch would take another one, or above 2**64 - 1.
 
@@ -60,9 +57,7 @@ def get_inputs(
     """Make the arguments of one call of the pipeline: a seed per image, 0 to batch_size - 1.
 
     Args:
-        batch_size: how many images to generate at once.
         prompt: the prompt of every image, or a list with one for each.
-        num_inference_steps: how many steps the scheduler takes.
         seeds: other seeds than 0 to batch_size - 1, one for each image.
 
     Raises:

@@ -41,7 +41,6 @@ def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto"
     Args:
         judge: "tiny-judge", a folder, or a repository on the Hub such as
             "openai/clip-vit-large-patch14"; `MODELS[name].judge` names the one for a model.
-        device: where it runs (see `pick_device`).
 
     Returns:
         The judge, with the phrases of models/tiny-judge/vocabulary.json whichever model it is.

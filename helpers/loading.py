@@ -237,7 +237,6 @@ def empty_pipeline(
 
     Args:
         folder: in Diffusers' layout.
-        dtype: the dtype of the parameters.
         safety_checker: whether to build the one whose config is in the folder.
 
     Source: accelerate, `init_empty_weights`; transformers, `no_init_weights`.

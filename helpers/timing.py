@@ -105,9 +105,7 @@ def measure(
         fn: called without arguments; it may return an object with `.images`, a list, or anything.
             Create the generators inside it: one from outside moves on from run to run.
         device: where the call runs, such as `pipeline.device`.
-        label: the name of this measurement.
         warmup: runs that are not timed, for caches and compilers to settle.
-        repeats: runs that are timed.
         num_inference_steps: the steps of one call, for steps per second.
         baseline: the label and the call to compare with.
     """

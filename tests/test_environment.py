@@ -4,7 +4,6 @@ import importlib.metadata
 import re
 import subprocess
 import sys
-import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -47,17 +46,6 @@ def test_constraints_cover_everything_that_is_installed_with_the_tutorial():
         todo -= set(filter(CUDA.fullmatch, todo))
     others = {"appnope", "colorama", "pywinpty"}  # of macOS and Windows
     assert not (seen | others) - read_constraints().keys()
-
-
-def test_what_is_installed_is_what_the_constraints_say():
-    pins = read_constraints()
-    # setuptools, once imported, adds copies of its own to the places where packages are looked for.
-    places = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    items = importlib.metadata.distributions(path=places)
-    found = {canonicalize_name(item.name): item.version for item in items}
-    installed = {name: Version(Version(found[name]).public) for name in found.keys() & pins}
-    assert installed == {name: pins[name] for name in installed}
-    assert {"torch", "diffusers", "transformers", "pytest"} <= installed.keys()
 
 
 @pytest.mark.parametrize(

@@ -141,5 +141,3 @@ def test_arrays_and_a_single_image_are_judged(judge):
         pandas.testing.assert_frame_equal(read_attributes(images, judge), by_list)
     with pytest.raises(ValueError, match="is not an image"):
         adherence(["image.png"], "a knight", judge)
-    with pytest.raises(ValueError, match="There is no image: give at least one"):
-        adherence([], "a knight", judge)

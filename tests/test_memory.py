@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import weakref
 from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,10 +49,6 @@ def test_a_tensor_that_was_there_counts_from_the_start():
     there = numbers(5)
     peak = peak_memory(lambda: [numbers(3).sum(), there.view(50, 100).mul_(1)], nothing())
     assert peak.bytes == 8 * KB + 4
-
-
-def test_a_pipeline_takes_the_same_to_the_byte_each_time(pipeline):
-    assert len({peak_memory(lambda: draw(pipeline, 2), pipeline).bytes for _ in range(3)}) == 1
 
 
 def test_all_weights_count_even_those_that_the_call_does_not_touch(pipeline):
@@ -147,20 +142,6 @@ print(shell.user_ns["before"], shell.user_ns["after"])
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout.split()[-2:] == ["True", "False"], result.stderr
-
-
-def test_an_error_about_something_else_keeps_its_frames(monkeypatch):
-    def fail():
-        tensor = numbers()
-        kept.append(weakref.ref(tensor))
-        raise ValueError("not about memory")
-
-    kept = []
-    with pytest.raises(ValueError) as caught:
-        fail()
-    monkeypatch.setattr(sys, "last_value", caught.value, raising=False)
-    free_memory()
-    assert kept[0]() is not None  # a debugger still sees it
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -64,11 +64,9 @@ def test_no_run_to_time():
         (SimpleNamespace(images=torch.zeros(3, 8, 8)), 3),
         (["a", "b", "c", "d"], 4),
         ((["a"], [False]), 1),  # return_dict=False
-        ((torch.zeros(4, 8, 8, 3), None), 4),
         (torch.zeros(4, 8, 8, 3), 4),
         (Image.new("RGB", (8, 8)), 1),
         (None, 1),
-        ("text", 1),
     ],
 )
 def test_the_number_of_images_is_read_from_the_result(clock, result, count):

@@ -122,11 +122,7 @@ def first_cell(address: str) -> str:
 
 
 def write_badges() -> str:
-    """Write each notebook's first code cell and, given an address, the links to Colab.
-
-    Returns:
-        A sentence that says what was done.
-    """
+    """Write the first cells and, given an address, links to Colab; return a sentence about it."""
     address = read_address()
     notebooks = sorted((ROOT / "notebooks").rglob("[!.]*.ipynb"))
     for path in notebooks:

@@ -37,7 +37,6 @@ def memory_budget(size: float, pipeline: DiffusionPipeline) -> Iterator[None]:
 
     Args:
         size: bytes, weights included.
-        pipeline: the one that is called inside.
 
     Source: PyTorch, `torch.cuda.set_per_process_memory_fraction`.
     """
@@ -62,9 +61,6 @@ def simulate_offloading(
 
     Each module's weights arrive just before it is called, and those of the one before it leave.
     Weights of the pipeline that are in none of the modules are not counted.
-
-    Args:
-        modules: what is moved, such as components, blocks or layers.
 
     Returns:
         The most bytes at once, live tensors included, and the bytes of weights that were moved.

@@ -65,8 +65,6 @@ def plot_images(
     """Lay images out in rows: one name to the left of each row, one above each column.
 
     Args:
-        rows: the images of each row, by its name.
-        columns: the name of each column.
         below: a text below each column, if there is something to say.
     """
     from matplotlib.figure import Figure

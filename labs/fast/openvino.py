@@ -70,7 +70,6 @@ class Converted:
 
     Args:
         network: on the CPU, in float32, bfloat16 or float16 (which is computed in float32).
-        threads: how many to run in; one for each core if None.
         example: tensors to call the network with, in float32, of any size that it takes.
     """
 

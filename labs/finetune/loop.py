@@ -34,7 +34,6 @@ def train(
     process is killed, what was saved last is there.
 
     Args:
-        parameters: what is trained.
         loss_of: computes the loss of one batch, all of its randomness from the generator.
         save: called every 10 steps and at the end.
         report: called with the number of steps done and the losses so far, after `every` steps.

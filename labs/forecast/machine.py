@@ -31,8 +31,7 @@ def measure_machine(
     PyTorch uses now.
 
     Args:
-        device: "auto" (CUDA, else MPS, else the CPU) or a device of PyTorch.
-        dtype: "auto" (see `pick_dtype`), "float32", "bfloat16" or "float16".
+        device, dtype: as for `load_pipeline`.
 
     Returns:
         The rates, which `forecast_seconds` takes in place of a card's name.

@@ -88,7 +88,6 @@ def forecast_memory(
 
     Args:
         model: a name of `MODELS`, or a folder with the configs of a Stable Diffusion 1.x or XL.
-        batch_size: images at once.
         height, width: in pixels, by default the model's own.
         dtype: "float32", "bfloat16" or "float16".
         attention: of the UNet. "sdpa" is Diffusers' default; "classic" keeps all scores in memory,

@@ -31,7 +31,6 @@ def what_will_it_take(
 
     Args:
         model: as for `forecast_memory`.
-        images: how many to generate.
         price_per_hour: of each card, in any currency.
         gpus: names of `CARDS`; by default those that have a price, or else all.
         batch_size: images at once; by default the most of 1, 2, 4, 8 and 16 that surely fits.

@@ -136,7 +136,6 @@ def is_this_normal(
     Args:
         measurement: of a call on a GPU, by `measure(..., num_inference_steps=...)`.
         model: the name in `MODELS` of the model that was called.
-        dtype: the dtype of the pipeline.
 
     Raises:
         ValueError: the measurement has no number of steps, or the card or the model is not known.

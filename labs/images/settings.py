@@ -184,10 +184,7 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def to_parameters(settings: Settings, size: tuple[int, int]) -> str:
-    """Write settings as AUTOMATIC1111's `create_infotext` does.
-
-    Args:
-        size: the image's width and height, in pixels.
+    """Write settings, and a size in pixels, as AUTOMATIC1111's `create_infotext` does.
 
     Source: AUTOMATIC1111/stable-diffusion-webui, `create_infotext`.
     """

@@ -6,15 +6,12 @@ The notebooks in notebooks/solutions, which tests run, hold a right and a wrong 
 from functools import partial
 
 import numpy as np
-import pandas
 import pytest
 import torch
 from PIL import Image
 
 from helpers.lessons import exercises
 from helpers.timing import Measurement
-
-PROMPT = "oil painting of a queen, green on pink"
 
 
 def grey(level):
@@ -77,7 +74,6 @@ def test_an_exercise_left_alone_or_answered_with_nonsense_gets_a_sentence(check)
         (same, [BATCH[0], grey(100)], "Not yet: these are the images themselves"),
         (keeps, STARTING, "Not yet: "),  # nothing changed
         (keeps, two_halves("blue", "red"), "Not yet: the part to keep is"),
-        (trip, [0, 30, 70, 100, 70, 30, 0], "Right: 7 images, no two neighbors more"),
         (trip, [0, 50, 100, 50, 0], "Not yet: 5 images are too few"),
         (trip, [0, 10, 30, 60, 70, 90, 100], "Not yet: the first image and the last"),
         (trip, [0, 20, 40, 60, 40, 20, 0], "Not yet: no image is that of the other seed"),
@@ -85,22 +81,11 @@ def test_an_exercise_left_alone_or_answered_with_nonsense_gets_a_sentence(check)
         (largest, lambda fits: 1, "Not yet: where 2 fit, it returns 1"),
         (largest, lambda fits: all(iter(lambda: fits(1), None)), "Not yet: with this answer the"),
         (scores, 2 * 2 * 2 * 64**2 * 2, "Right: "),  # a whole number is a number, too
-        (halves_of, lambda a, b: a / (b or 1), "Not yet: for 1, 0, it returns 1.0 and not None"),
         (halves_of, lambda a, b: a / b, "Not yet: with this answer the call raises ZeroDivision"),
     ],
 )
 def test_a_wrong_answer_gets_a_hint_that_fits_it(check, answer, said):
     assert check(answer).startswith(said)
-
-
-@pytest.mark.parametrize(("after", "said"), [(2, "Not yet: "), (1, "Right: ")])
-def test_a_negative_prompt_that_removes(pipeline, monkeypatch, after, said):
-    moods = iter([["smiling", "smiling"], ["smiling"] * after + ["serious"] * (2 - after)])
-    read = lambda images, judge: pandas.DataFrame({"mood": next(moods)})  # noqa: E731
-    monkeypatch.setattr(exercises, "read_attributes", read)
-    given = (pipeline, PROMPT, None, ("mood", "smiling"), range(2))
-    found = exercises.negative_prompt_that_removes("smiling", *given, num_inference_steps=1)
-    assert found == f"{said}with it, {after} of 2 images show smiling; without it, 2 do."
 
 
 def test_attention_that_keeps_all_scores_is_told_apart(pipeline):

@@ -11,7 +11,6 @@ from labs.fast.exercises import fewest_guided, largest_speedup, rounds_by_rows
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (1.67, "Right: 60% of the work is left, so at most 1.67x."),
         (3, "Not yet: 3 would be reached only if the other blocks took no time."),
         (2.0, "Not yet: 2.00. How much of the work is left"),
     ],
@@ -33,7 +32,6 @@ def one_scale(matrix, bits):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (rounded, r"Right: the error is 0.\d% with 8 bits and 1?\d.\d% with 4 bits"),
         (lambda matrix, bits: rounded(matrix, 8), "Not yet: with 4 bits the largest is 7, not 127"),
         (lambda matrix, bits: rounded(matrix, bits, 0), "Not yet: 8 rows need as many scales"),
         (one_scale, "Not yet: with 8 bits the largest of every row should become 127"),

@@ -1,24 +1,11 @@
-"""The checks of the exercises on fine-tuning."""
+"""The checks of the exercises on fine-tuning: wrong answers that their solutions do not show."""
 
 import numpy as np
-import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from PIL import Image, ImageOps
 
-from labs.finetune.exercises import in_palette, lora_parameters, merged_weight
-
-
-@pytest.mark.parametrize(
-    ("answer", "verdict"),
-    [
-        (40, "Right"),
-        (24, "Not yet: that is the layer's own"),
-        (7, "Not yet: 7"),
-    ],
-)
-def test_lora_parameters(answer, verdict):
-    assert lora_parameters(answer, torch.nn.Linear(4, 6), rank=4).startswith(verdict)
+from labs.finetune.exercises import in_palette, merged_weight
 
 
 def recolor(image, palette):
@@ -30,8 +17,6 @@ def recolor(image, palette):
 
 def test_in_palette():
     image, night = Image.linear_gradient("L").convert("RGB"), [(0, 0, 60), (200, 220, 255)]
-    assert in_palette(recolor(image, night), image, night).startswith("Right: 100%")
-    assert in_palette(image, image, night).startswith("Not yet: ")
     assert "not where they were" in in_palette(recolor(ImageOps.invert(image), night), image, night)
     assert in_palette(image.resize((8, 8)), image, night).startswith("Not yet: the image must be")
 
@@ -43,7 +28,5 @@ def test_merged_weight():
     layer = inject_adapter_in_model(config, model)[0]
     own = layer.get_base_layer().weight
     change = 2 * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
-    assert merged_weight(own + change, layer).startswith("Right")
-    assert merged_weight(change, layer).startswith("Not yet: that is what the LoRA adds")
     assert merged_weight(own, layer).startswith("Not yet: it is 1.0 times")
     assert merged_weight(change.T, layer).startswith("Not yet: the matrix must be (6, 4)")

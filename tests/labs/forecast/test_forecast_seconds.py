@@ -24,15 +24,6 @@ def test_the_operations_of_stable_diffusion_1_5_are_those_that_are_published():
     assert unet.total("weights") == pytest.approx(859.5e6, rel=0.01)
 
 
-def test_fused_attention_computes_the_same_and_moves_less():
-    fused, classic = (
-        operations_of("sd15-shape", attention=attention)["UNet step"]
-        for attention in ("sdpa", "classic")
-    )
-    assert fused.total("flops") == pytest.approx(classic.total("flops"), rel=0.001)
-    assert fused.total("moved") < classic.total("moved")
-
-
 def test_a_changed_folder_is_read_again(tmp_path):
     folder = copytree(MODELS_FOLDER / "sd15-shape", tmp_path / "model")
     before = operations_of(folder, height=64, width=64)["UNet step"].total("weights")

@@ -94,11 +94,6 @@ def test_each_step_is_counted_and_the_last_prediction_is_the_image(pipeline, sch
 # Notices
 
 
-def test_nothing_is_said_of_settings_that_are_fine(pipeline):
-    prompt = "portrait photo of a old warrior chief, tribal panther make up, 50mm"
-    assert notices(pipeline, Settings(prompt, scheduler="DPMSolverMultistepScheduler")) == {}
-
-
 def test_words_left_out_or_unknown_are_named_beside_their_prompt(pipeline):
     negative = "a Knight, dressed in BLUE -- 50mm, café_bicycle 騎士"
     settings = settings_of("old " * 75 + "warrior chief", negative_prompt=negative)

@@ -74,14 +74,6 @@ def test_whole_words_of_the_prompt_are_replaced_by_each_value(recorder):
     assert [prompt for prompt, *_ in recorder.calls] == asked
 
 
-def test_any_function_can_be_an_axis(recorder):
-    def with_hat(inputs, hat):
-        return {**inputs, "prompt": f"{inputs['prompt']} with a {hat}", "guidance_scale": 2.0}
-
-    xy_grid(recorder, (with_hat, ["cap"]), SEEDS, prompt="a man")
-    assert recorder.calls[0][::2] == ("a man with a cap", 2.0)
-
-
 # Refusals
 
 
