@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,5 +46,7 @@ def use_few_steps(pipeline: StableDiffusionPipeline, lora: str | Path) -> Stable
     finally:
         pipeline.unload_lora_weights()  # merged, if all went well
     pipeline.unet.few_steps = str(lora)  # a merge outlasts unload_lora_weights
-    pipeline.scheduler = LCMScheduler.from_config(pipeline.scheduler.config)
+    settings = inspect.signature(LCMScheduler.__init__).parameters  # it warns of any others
+    config = {name: value for name, value in pipeline.scheduler.config.items() if name in settings}
+    pipeline.scheduler = LCMScheduler.from_config(config)
     return pipeline

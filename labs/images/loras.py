@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import warnings
 from collections.abc import Mapping
@@ -60,7 +61,13 @@ def _load(pipeline: Any, file: Path, name: str) -> None:
     options = {"weight_name": file.name, "unet_config": getattr(pipeline, "unet", pipeline).config}
     state = pipeline.lora_state_dict(file.parent, **options)
     state = state[0] if isinstance(state, tuple) else state  # some return alphas, too
-    pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=name)
+    logger = logging.getLogger("diffusers.loaders.lora_base")  # warns of parts without LoRA weights
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=name)
+    finally:
+        logger.setLevel(level)
     networks = [getattr(pipeline, part) for part in pipeline.get_list_adapters()]
     loaded = [key for network in networks for key, _ in network.named_parameters()]
     if len(state) != sum(name in key.split(".") for key in loaded):
