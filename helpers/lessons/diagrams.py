@@ -68,7 +68,7 @@ def pipeline_diagram(pipeline: DiffusionPipeline, num_inference_steps: int = 20)
             axes.text(middle, y - 0.12, below, ha="center", va="top", fontsize=8.5)
     edge = BOX_HEIGHT / 2
     _arrow(axes, (unet_x, upper - edge), (unet_x, lower + edge))
-    axes.text(unet_x + 0.12, 2.75, f"{vectors}, by cross-attention", fontsize=8.5, va="center")
+    axes.text(unet_x + 0.12, 2.75, vectors, fontsize=8.5, va="center")
     loop = [(scheduler, lower - edge), (unet_x, lower - edge)]
     _arrow(axes, *loop, connectionstyle="bar,fraction=-0.27")
     middle = (unet_x + scheduler) / 2

