@@ -96,6 +96,9 @@ _ROWS = (
 
 class _Models(dict[str, Model]):
     def __missing__(self, name: str) -> Model:
+        for row in self.values():
+            if row.id == name:
+                return row
         raise ValueError(
             f"{name!r} is not a name in MODELS ({', '.join(self)}), so its judge and other parts "
             "are not known. To use your own model here, add a row to helpers/models.py."

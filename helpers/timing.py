@@ -102,8 +102,9 @@ def measure(
     makes (see `Measurement.is_faster`).
 
     Args:
-        fn: called without arguments; it may return an object with `.images`, a list, or anything.
-            Create the generators inside it: one from outside moves on from run to run.
+        fn: called without arguments; it may return an object with `.images`, a list or a 4-D array
+            of them, alone or first in a tuple, or anything. Create the generators inside it: one
+            from outside moves on from run to run.
         device: where the call runs, such as `pipeline.device`.
         warmup: runs that are not timed, for caches and compilers to settle.
         num_inference_steps: the steps of one call, for steps per second.

@@ -96,10 +96,10 @@ def export_network(
             output_names=outputs, dynamic_shapes=shapes, verbose=False,
         )  # fmt: skip
     program.optimize()
-    store_weights_in_half(program.model_proto, path)
+    save_model(program.model_proto, path)
 
 
-def store_weights_in_half(model: object, path: Path) -> None:
+def save_model(model: object, path: Path) -> None:
     """Save an ONNX model. Large weights that float16 holds exactly are stored in float16, and cast
     when they are loaded."""
     import onnx

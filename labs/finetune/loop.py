@@ -76,20 +76,15 @@ def train(
 
 
 def save_lora(unet: UNet2DConditionModel, folder: str | Path) -> Path:
-    """Save a UNet's LoRA as `load_lora_weights` reads it; a kill never leaves half a file.
+    """Save a UNet's active LoRA as `load_lora_weights` reads it; a kill never leaves half a file.
 
     Returns:
         The safetensors file, which holds the weights and the `LoraConfig`.
-
-    Raises:
-        ValueError: the UNet has no active adapter, or several.
     """
     from diffusers import StableDiffusionPipeline
     from peft.utils import get_peft_model_state_dict
 
-    name, *others = unet.active_adapters()
-    if others:
-        raise ValueError(f"{[name, *others]} are active: choose one with unet.set_adapter.")
+    (name,) = unet.active_adapters()
     Path(folder).mkdir(parents=True, exist_ok=True)
     layers, config = get_peft_model_state_dict(unet, adapter_name=name), unet.peft_config[name]
     options = {"unet_lora_layers": layers, "unet_lora_adapter_metadata": config.to_dict()}
@@ -116,7 +111,9 @@ def add_word(
 
     Source: Gal et al. 2022, "An Image is Worth One Word".
     """
-    tokens = pipeline.tokenizer(like, add_special_tokens=False).input_ids
+    tokens, known = pipeline.tokenizer([like, word], add_special_tokens=False).input_ids
+    if len(known) == 1:
+        raise ValueError(f"The tokenizer knows {word!r} already: choose another word.")
     if len(tokens) != 1:
         raise ValueError(f"{like!r} is read as {len(tokens)} tokens: choose a word that is one.")
     for part in (pipeline.unet, pipeline.text_encoder):

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+
 from helpers.hub import find_weights
+from helpers.memory import is_out_of_memory
 from labs.images.describe import lora_strengths
 
 
@@ -30,19 +33,22 @@ def use_lora(pipeline: Any, lora: str | Path | None, strength: float | str = 1.0
         return switch_lora(pipeline, {})
     strength, place = float(strength), find_weights(lora)
     files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
+    files = [file for file in files if file.stem == "pytorch_lora_weights"] or files
     if len(files) > 1:
         raise ValueError(f"{lora} has {len(files)} safetensors files: give the path of one.")
     file, name = files[0], _adapter_name(files[0])
+    before = lora_strengths(pipeline)
     with warnings.catch_warnings(action="ignore"):  # PEFT warns of a second adapter
         try:
             if not any(name in names for names in pipeline.get_list_adapters().values()):
                 _load(pipeline, file, name)
             switch_lora(pipeline, {name: strength})
-        except ImportError:  # PEFT says what is missing or too old
-            raise
         except Exception as error:  # of many kinds, some with hundreds of lines
             if hasattr(pipeline, "delete_adapters"):
                 pipeline.delete_adapters(name)  # of the networks that it was loaded into
+                switch_lora(pipeline, before)
+            if isinstance(error, ImportError) or is_out_of_memory(error):
+                raise  # PEFT says what is missing or too old
             message = f"{file.name} does not hold LoRA weights for this model: use one made for it."
             raise ValueError(message) from error
 
@@ -52,13 +58,15 @@ def switch_lora(pipeline: Any, strengths: Mapping[str, float]) -> None:
     if strengths:
         pipeline.enable_lora()
         pipeline.set_adapters(list(strengths), list(strengths.values()))
-    elif lora_strengths(pipeline):
+    elif hasattr(pipeline, "disable_lora") and pipeline.get_list_adapters():
         pipeline.disable_lora()
 
 
 def _load(pipeline: Any, file: Path, name: str) -> None:
     """Load all that a file holds: Diffusers only logs a warning of layers that are not there."""
     options = {"weight_name": file.name, "unet_config": getattr(pipeline, "unet", pipeline).config}
+    if any("dora_scale" in key for key in load_file(file)):
+        raise ValueError("It holds DoRA weights, a part of which Diffusers would leave out.")
     state = pipeline.lora_state_dict(file.parent, **options)
     state = state[0] if isinstance(state, tuple) else state  # some return alphas, too
     logger = logging.getLogger("diffusers.loaders.lora_base")  # warns of parts without LoRA weights

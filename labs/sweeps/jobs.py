@@ -74,7 +74,8 @@ def describe_jobs(
         use_lora(pipeline, lora, strength)
         return describe_settings(pipeline, scheduler=scheduler)
 
-    wanted, refused = {}, []
+    wanted, refused, jobs = {}, [], list(jobs)
+    named = any("lora" in job for job in jobs)  # those without it are the baseline
     for job in jobs:
         given = dict(job)
         try:
@@ -82,7 +83,7 @@ def describe_jobs(
                 raise ValueError(f"A job cannot set {unknown[0]!r}, only {', '.join(FIELDS)}.")
             if given.get("negative_prompt") and ignores_negative_prompt(pipeline):
                 raise ValueError(f"A {type(pipeline).__name__} ignores the negative prompt.")
-            if "lora_strength" in given and "lora" not in given:
+            if "lora_strength" in given and not named:
                 raise ValueError("lora_strength has no effect without lora: name the weights.")
             shared = [given.pop("scheduler", None), given.pop("lora", None)]
             defaults = default_settings(*shared, given.pop("lora_strength", 1.0))

@@ -84,7 +84,7 @@ def sweep(
     try:
         with cpu_threads(torch.get_num_threads()):  # which restores their number
             threads = set_threads_for(pipeline)
-            if os.environ.get("OMP_NUM_THREADS") != str(threads):  # which is for each process
+            if os.environ.get("OMP_NUM_THREADS") != str(threads):  # counts per process already
                 torch.set_num_threads(max(1, threads // _processes_here()))
             failures = _generate(pipeline, wanted, folder, process, processes, batch_size)
         if process > 0:

@@ -33,7 +33,7 @@ export function problemOf({ prompt, negativePrompt, seed, steps, guidanceScale, 
   if (!fits(steps, LIMITS.steps)) return `The number of steps must be a whole number from ${LIMITS.steps.min} to ${LIMITS.steps.max}.`;
   const { min, max, step } = LIMITS.guidanceScale;
   if (!fits(guidanceScale, LIMITS.guidanceScale)) return `The guidance scale must be a multiple of ${step} from ${min} to ${max}.`;
-  if (!Object.hasOwn(SAMPLERS, scheduler)) return `This page has no ${scheduler}: choose one of ${Object.keys(SAMPLERS).join(", ")}.`;
+  if (!Object.keys(SAMPLERS).includes(scheduler)) return `This page has no ${scheduler}: choose one of ${Object.keys(SAMPLERS).join(", ")}.`;
   return "";
 }
 
@@ -75,6 +75,7 @@ export function fromTexts(texts, weights) {
   if ((data.pipeline || PIPELINE) !== PIPELINE) throw new Error(`This image was made by ${data.pipeline}: this page has only ${PIPELINE}, which starts from noise.`);
   if ((data.dtype ?? DTYPE) !== DTYPE) throw new Error(`This image was made in ${data.dtype}: this page computes in ${DTYPE}, so its image would differ.`);
   if ([data.height, data.width].some((side) => (side ?? SIZE) !== SIZE)) throw new Error(`This image has another size than the ${SIZE} x ${SIZE} pixels of this page.`);
+  if (!Object.keys(SAMPLERS).includes(data.scheduler)) throw new Error(`This image was made with ${data.scheduler}, which this page does not have.`);
   const settings = {
     prompt: data.prompt, negativePrompt: data.negative_prompt ?? "", seed,
     steps: data.num_inference_steps, guidanceScale: data.guidance_scale, scheduler: data.scheduler,

@@ -40,7 +40,7 @@ test("what this page cannot make again is refused", () => {
     [{ guidance_scale: null }, /guidance scale/],
     [{ guidance_scale: "3.5" }, /guidance scale/],
     [{ seed: 1.5 }, /seed/],
-    [{ scheduler: "toString" }, /no toString/],
+    [{ scheduler: "toString" }, /made with toString, which/],
     [{ width: 192 }, /another size/],
     [{ pipeline: "StableDiffusionImg2ImgPipeline" }, /made by StableDiffusionImg2ImgPipeline/],
     [{ dtype: "bfloat16" }, /made in bfloat16/],

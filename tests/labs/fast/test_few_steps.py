@@ -60,6 +60,7 @@ OTHER_FILES = {
     "nothing": {},
     "UNet and text encoder": LORA | {"text_encoder.lora_A.weight": torch.zeros(2)},
     "layer that is not there": LORA | {"unet.lora_A.weight": torch.zeros(2)},
+    "DoRA": LORA | {"unet.dora_scale": torch.zeros(2)},
     "other sizes": {key: value[..., :1].contiguous() for key, value in LORA.items()},
     "damaged": None,
 }

@@ -108,7 +108,8 @@ def test_lora_weights_are_told_apart_by_name_content_and_strength(tmp_path):
         path.parent.mkdir()
         save_file({key: factor * val for key, val in load_file(lora).items()}, path)
     jobs = [{"lora": "tiny-portraits-lcm", "lora_strength": strength} for strength in ("0.3", 1)]
-    jobs += [{"lora": str(path)} for path in (here, there.parent)] + [{}]
+    jobs += [{"lora": str(path)} for path in (here, there.parent)]
+    jobs += [{"lora_strength": 0.5}]  # without LoRA, to compare with
     save_file(
         load_file(lora) | {"unet.lora_A.weight": torch.zeros(2)}, tmp_path / "part.safetensors"
     )
