@@ -112,7 +112,10 @@ def fetch(hub_id: str, download: Callable[..., str], advice: str = "") -> Path:
         if getattr(error, "errno", None) or isinstance(error, ValueError):
             raise  # a disk that may not be written to, or custom code: it says so itself
         if "necessary `safetensors` weights" in str(error):
-            raise ValueError(f"{hub_id!r} has only pickle files: {error}") from error
+            raise ValueError(
+                f"{hub_id!r} has only pickle files, or only a variant such as fp16, which you can "
+                f"download yourself and give as a folder: {error}"
+            ) from error
         # diffusers gives up when the Hub does not answer, even if the cache holds the whole model.
         with suppress(Exception):
             return Path(download(local_files_only=True))
@@ -124,7 +127,7 @@ def fetch(hub_id: str, download: Callable[..., str], advice: str = "") -> Path:
 
 
 def variant_of(folder: Path) -> str | None:
-    """The variant, such as "fp16", if a folder has its weights in no other; else None."""
+    """The variant, such as "fp16", if all weights in a folder are of this one; else None."""
     names = [file.name for file in folder.rglob("*.safetensors")]
     variants = {name.split(".")[1] for name in names if re.search(r"\.\w+\.safetensors$", name)}
     plain = any(re.fullmatch(r"[\w-]+\.safetensors", name) for name in names)

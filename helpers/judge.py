@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from transformers import CLIPProcessor, PreTrainedModel
 
 IMAGES_AT_ONCE = 64
-# Not part of a longer word ("old-fashioned"), and nothing that the prompt excludes.
-NOT_BEFORE = r"(?<![\w-])(?<!\bnot )(?<!\bwithout )(?<!\bnever )(?<!n't )"
+# Comes before a phrase that the prompt excludes.
+EXCLUDED = r"(?:\b(?:not|no|without|never)|n['’]t) (?:(?:an?|the|any) )?"
 
 
 class Judge(NamedTuple):
@@ -98,6 +98,7 @@ def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]
     Of the phrases found in the prompt as whole words, whatever their case, the longest decides.
     "not smiling" does not say what is there instead, so it asks for nothing. Where no phrase is
     found, an attribute has its default, if any, and if the prompt names anything that is known.
+    "make-up" is the same as "make up".
 
     Example:
         >>> vocabulary = {
@@ -107,14 +108,22 @@ def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]
         >>> wanted_attributes("the oldest warrior chief, Blue on red", vocabulary)
         {'age': 'oldest', 'figure': 'blue'}
     """
-    words = " ".join(prompt.split())
+    values = [entry["values"] for entry in vocabulary.values()]
+    known = {phrase for phrases in values for group in phrases.values() for phrase in group}
+    # The longest first, and nothing that is part of a longer word ("old-fashioned").
+    patterns = {
+        phrase: rf"(?<![\w-]){re.escape(phrase)}(?![\w-])".replace(r"\ ", "[ -]")
+        for phrase in sorted(known, key=len, reverse=True)
+    }
+    named = "|".join(patterns[phrase] for phrase in patterns if not phrase.startswith("no "))
+    words = re.sub(f"{EXCLUDED}(?:{named})", "", " ".join(prompt.split()), flags=re.IGNORECASE)
     wanted: dict[str, str] = {}
     for attribute, entry in vocabulary.items():
         found = {
             phrase: value
             for value, phrases in entry["values"].items()
             for phrase in phrases
-            if re.search(rf"{NOT_BEFORE}{re.escape(phrase)}(?![\w-])", words, re.IGNORECASE)
+            if re.search(patterns[phrase], words, re.IGNORECASE)
         }
         if found:
             wanted[attribute] = found[max(found, key=len)]

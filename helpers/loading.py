@@ -83,14 +83,17 @@ def load_pipeline(
 def checkpoint(name: str) -> Path:
     """Return what `from_pretrained` loads for a model, VAE, judge or LoRA: a folder or a file.
 
-    It is downloaded first if it is on the Hub. For a model with random weights, it is the embedded
-    model's folder.
+    It is downloaded first if it is on the Hub.
 
     Args:
-        name: a name of `MODELS`, a folder of models/, or a repository on the Hub.
+        name: a name of `MODELS`, a VAE, judge or LoRA that it names, or the folder or repository of
+            a model.
+
+    Raises:
+        ValueError, OSError: as `load_pipeline`, or the model has random weights and so no file.
     """
-    if name in MODELS:
-        return find_model("tiny-portraits" if MODELS[name].random_weights else name)
+    if name in MODELS and MODELS[name].random_weights:
+        raise ValueError(f"{name!r} has random weights and no files: choose another model here.")
     parts = {part for row in MODELS.values() for part in (row.vae, row.few_steps, row.judge)}
     return find_weights(name) if name in parts else find_model(name)
 
@@ -99,12 +102,15 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     """Choose where to run: CUDA, else MPS, else the CPU; or check the device that is asked for.
 
     Raises:
-        ValueError: this machine does not have the device.
+        ValueError: there is no such device, or this machine does not have it.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"{device!r} is not a device: use 'auto', 'cpu' or 'cuda'.") from error
     present = {"cpu": 1, "mps": int(mps), "cuda": torch.cuda.device_count() if cuda else 0}
     if (chosen.index or 0) >= present.get(chosen.type, 0):
         raise ValueError(

@@ -14,9 +14,6 @@ from typing import Any, NamedTuple
 import torch
 from tqdm.auto import tqdm
 
-# Called with every measurement that `measure` makes; `make benchmark` adds one that stores it.
-observers: list[Callable[[Measurement], None]] = []
-
 
 @dataclass(frozen=True)
 class Measurement:
@@ -120,16 +117,13 @@ def measure(
         [_time(call, device) for call in calls]
         for _ in tqdm(range(warmup + repeats), desc="runs", leave=False, disable=silent)
     ]
-    measurement = Measurement(
+    return Measurement(
         label=label,
         num_inference_steps=num_inference_steps,
         baseline=name,
         device=device_name(device),
         **summarize(turns[-repeats:]),
     )
-    for observer in observers:
-        observer(measurement)
-    return measurement
 
 
 def summarize(turns: Sequence[Sequence[Run]]) -> dict[str, Any]:

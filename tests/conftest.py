@@ -7,11 +7,9 @@ import pytest
 
 from helpers import MODELS, load_judge, load_pipeline
 
-pytest.register_assert_rewrite("calls")  # which asserts for several tests
-
 
 def pytest_collection_finish():
-    """The helpers collect garbage before they measure: what was imported need not be looked at."""
+    """Freeze imported objects, so that collecting garbage, as the helpers do, is fast."""
     gc.collect()
     gc.freeze()
 
@@ -31,7 +29,7 @@ def pipeline(embedded):
 
 @pytest.fixture
 def tiny_shape(monkeypatch):
-    """The name of a row whose random weights are soon drawn: the embedded model's architecture."""
+    """The name of a row with random weights in the embedded model's architecture, soon made."""
     row = replace(MODELS["sd15-shape"], name="tiny-shape", id=MODELS["tiny-portraits"].id)
     monkeypatch.delitem(MODELS, "tiny-portraits")  # a folder belongs to one row
     monkeypatch.setitem(MODELS, row.name, row)

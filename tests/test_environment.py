@@ -16,6 +16,7 @@ from sources import imported
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+PACKAGES = importlib.metadata.packages_distributions()
 READER = [Requirement(line) for line in PROJECT["dependencies"]]
 REQUIREMENTS = [*READER, *(Requirement(line) for lines in EXTRAS.values() for line in lines)]
 # Only PyTorch knows which versions of these its builds for CUDA need.
@@ -63,12 +64,10 @@ def test_constraints_cover_everything_that_is_installed_with_the_tutorial():
 def test_what_is_imported_is_declared(pattern, declared):
     names = {canonicalize_name(requirement.name) for requirement in declared}
     ours = {path.stem for path in [*ROOT.iterdir(), *ROOT.glob("tests/shared/*.py")]}
-    packages = importlib.metadata.packages_distributions()
+    ours |= sys.stdlib_module_names | {"pip"}
     for path in ROOT.glob(pattern):
-        for module in (
-            {top for top, *_ in imported(path)} - sys.stdlib_module_names - ours - {"pip"}
-        ):
-            found = {canonicalize_name(name) for name in packages.get(module, [module])}
+        for module in {top for top, *_ in imported(path)} - ours:
+            found = {canonicalize_name(name) for name in PACKAGES.get(module, [module])}
             assert found & names, f"{path.relative_to(ROOT)} imports {module}"
 
 

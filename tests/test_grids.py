@@ -61,9 +61,6 @@ def test_images_of_two_sizes_and_what_is_no_image_are_refused(function, other, m
         function(*squares(1), other)
 
 
-# Labels
-
-
 def ink(strip):
     """The part of a white strip that is written on: left, top, right, bottom."""
     return strip.convert("L").point(lambda value: 255 if value < 128 else 0).getbbox()
@@ -97,9 +94,6 @@ def test_a_long_label_is_wrapped_or_shrunk_until_it_touches_nothing(label):
         assert min(left, strip.width - right) >= 8 and min(top, strip.height - bottom) > 0
 
 
-# Display
-
-
 @pytest.fixture
 def displayed(monkeypatch):
     shown = []
@@ -125,9 +119,6 @@ def test_a_figure_is_shown_as_png_with_its_alt_text(displayed):
     [(data, rest)] = displayed
     assert "PNDM: 21 at 10, 9 at 20. Euler" in rest["metadata"]["image/png"]["alt"]
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size[0] >= 640
-
-
-# Distance
 
 
 def test_the_distance_agrees_with_numpy():
@@ -165,3 +156,4 @@ def test_black_images_are_explained_when_their_grid_is_shown(colors, which, disp
 )
 def test_arrays_and_generators_are_taken_as_images(images):
     assert image_grid(images).size == (512, 256)
+    assert image_grid(np.zeros((16, 16, 3), np.uint8)).size == (256, 256)

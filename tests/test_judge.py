@@ -1,4 +1,4 @@
-"""The judge: what a prompt wants, what a picture shows, and whether the two agree."""
+"""The judge: what a prompt wants, what an image shows, and whether the two agree."""
 
 import numpy as np
 import pandas
@@ -11,7 +11,7 @@ from helpers import adherence, get_inputs, read_attributes, wanted_attributes
 from training.dataset import spec_of
 from training.portraits import draw
 
-WALKTHROUGH = (
+PAGES_PROMPT = (
     "portrait photo of a old warrior chief, tribal panther make up, blue on red, side profile, "
     "looking away, serious eyes 50mm portrait photography, hard rim lighting photography"
     "--beta --ar 2:3  --beta --upbeta"
@@ -34,9 +34,6 @@ def noise(count, seed=0):
     ]
 
 
-# What training gave it
-
-
 def test_trained_judge_reads_drawings_that_it_has_not_seen(judge):
     specs = [spec_of(number) for number in range(64)]  # held out
     read = read_attributes([draw(spec) for spec in specs], judge)
@@ -47,16 +44,13 @@ def test_trained_judge_reads_drawings_that_it_has_not_seen(judge):
     assert (read["direction"].isna() == (read["view"] == "front")).all()
 
 
-def test_trained_pipeline_follows_the_walkthroughs_prompt(pipeline, judge):
-    images = pipeline(**get_inputs(8, WALKTHROUGH, num_inference_steps=50)).images
-    assert adherence(images, WALKTHROUGH, judge).stack().mean() >= 0.9
+def test_the_embedded_pipeline_follows_the_pages_prompt(pipeline, judge):
+    images = pipeline(**get_inputs(8, PAGES_PROMPT, num_inference_steps=20)).images
+    assert adherence(images, PAGES_PROMPT, judge).stack().mean() >= 0.9
 
 
-# What a prompt wants
-
-
-def test_the_walkthroughs_prompt_pins_everything_down(vocabulary):
-    wanted = wanted_attributes(WALKTHROUGH, vocabulary)
+def test_the_pages_prompt_names_every_attribute(vocabulary):
+    wanted = wanted_attributes(PAGES_PROMPT, vocabulary)
     values = "warrior chief, old, panther, blue, red, side, away, serious, 50mm, rim, photo"
     assert sorted(wanted.values()) == sorted(values.split(", "))
 
@@ -66,7 +60,7 @@ def test_the_walkthroughs_prompt_pins_everything_down(vocabulary):
     [("the oldest", "oldest"), ("a old", "old"), ("an old", "old"), ("a", "adult")]
     + [("a young", "young"), ("AN OLD", "old"), ("an  old", "old")],
 )
-def test_the_four_ages_of_the_walkthrough(vocabulary, words, age):
+def test_the_four_ages_of_the_page(vocabulary, words, age):
     wanted = wanted_attributes(f"portrait photo of {words} warrior chief", vocabulary)
     assert wanted == {"subject": "warrior chief", "age": age} | PLAIN
 
@@ -81,8 +75,8 @@ def test_a_prompt_of_which_nothing_is_known_gets_no_score(vocabulary, judge, pro
 
 @pytest.mark.parametrize(
     "words",
-    ["not smiling", "without star make up", "never looking away", "isn't young"]
-    + ["old-fashioned lamp, all-blue on red-hot"],
+    ["not smiling", "without tribal panther make up", "never looking away", "isn’t young"]
+    + ["no star make-up", "not a side profile", "old-fashioned lamp, all-blue on red-hot"],
 )
 def test_what_is_to_be_absent_or_a_part_of_a_word_is_not_asked_for(vocabulary, words):
     wanted = wanted_attributes(f"portrait photo of a knight, {words}", vocabulary)
@@ -93,10 +87,8 @@ def test_every_phrase_of_the_vocabulary_means_its_value(vocabulary):
     for attribute, entry in vocabulary.items():
         for value, phrases in entry["values"].items():
             for phrase in phrases:
-                assert wanted_attributes(f"a {phrase}, and", vocabulary)[attribute] == value
-
-
-# What a picture shows
+                for prompt in (f"a {phrase}, and", f"a {phrase.replace(' ', '-')}, and"):
+                    assert wanted_attributes(prompt, vocabulary)[attribute] == value
 
 
 def test_the_size_of_the_batch_changes_no_reading(judge, monkeypatch):
@@ -104,9 +96,6 @@ def test_the_size_of_the_batch_changes_no_reading(judge, monkeypatch):
     at_once = read_attributes(images, judge)
     monkeypatch.setattr(judging, "IMAGES_AT_ONCE", 2)
     pandas.testing.assert_frame_equal(read_attributes(images, judge), at_once)
-
-
-# Whether they agree
 
 
 def test_adherence_is_right_wrong_or_not_asked_for(judge, monkeypatch):
@@ -124,9 +113,6 @@ def test_prompts_that_do_not_fit_the_images(judge):
         adherence(noise(3), ["a knight", "a queen"], judge)
     with pytest.raises(ValueError, match="A prompt must be text, not None"):
         adherence(noise(2), ["a knight", None], judge)
-
-
-# Loading
 
 
 def test_the_judge_computes_in_float32_whatever_it_is_stored_in(judge):

@@ -52,9 +52,6 @@ def test_steps_show_a_bar_in_a_notebook_and_none_in_ci(monkeypatch):
             assert bar.disable is silent
 
 
-# Models that cannot be loaded
-
-
 @pytest.mark.parametrize(
     ("find", "name", "message"),
     [
@@ -83,7 +80,8 @@ def test_a_path_that_does_not_exist_is_not_taken_for_a_repository(find, path):
 
 def test_a_checkpoint_is_what_from_pretrained_loads(tmp_path):
     assert checkpoint("tiny-portraits") == MODELS_FOLDER / "tiny-portraits"
-    assert checkpoint("sd15-shape") == MODELS_FOLDER / "tiny-portraits"  # it has no weights
+    with pytest.raises(ValueError, match="'sd15-shape' has random weights and no files"):
+        checkpoint("sd15-shape")
     for name in ("tiny-portraits-vae-ft", "tiny-portraits-lcm", "tiny-judge"):
         assert checkpoint(name) == MODELS_FOLDER / name
     assert checkpoint(str(tmp_path)) == tmp_path
@@ -132,9 +130,6 @@ def test_custom_code_is_not_run(copy, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-# Devices and dtypes
-
-
 @pytest.mark.parametrize(
     ("gpus", "mps", "chosen", "missing"),
     [(0, False, "cpu", "mps"), (0, True, "mps", "cuda:0"), (2, True, "cuda", "cuda:2")],
@@ -147,6 +142,8 @@ def test_the_fastest_device_is_chosen_and_one_that_is_not_there_is_refused(
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert pick_device().type == chosen
     assert pick_device("cuda:1" if gpus else "cpu")
+    with pytest.raises(ValueError, match="'gpu' is not a device: use 'auto', 'cpu' or 'cuda'"):
+        load_pipeline(device="gpu")
     for device in (missing, "xpu"):
         with pytest.raises(ValueError, match=f"no device '{device}'.*device='auto'.*'{chosen}'"):
             load_pipeline(device=device)
@@ -218,11 +215,7 @@ def test_loading_leaves_the_threads_alone_and_an_error_restores_them():
     assert torch.get_num_threads() == before
 
 
-# What readers have on their disk
-
-
-def test_a_folder_with_float16_weights_only(tmp_path):
-    pipeline = load_pipeline("tiny-portraits", device="cpu")
+def test_a_folder_with_float16_weights_only(pipeline, tmp_path):
     pipeline.save_pretrained(tmp_path / "mine", variant="fp16")
     assert load_pipeline(tmp_path / "mine", device="cpu").unet.dtype is torch.float32
 
@@ -230,7 +223,7 @@ def test_a_folder_with_float16_weights_only(tmp_path):
 def test_home_is_where_the_tilde_leads(copy, monkeypatch):
     monkeypatch.setenv("HOME", str(copy.parent))
     monkeypatch.setenv("USERPROFILE", str(copy.parent))
-    assert load_pipeline("~/copy", device="cpu").unet.config.in_channels == 12
+    assert checkpoint("~/copy") == copy
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.bin"])

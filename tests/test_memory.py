@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from calls import draw, set_up
+from calls import generate, set_up
 
 from helpers import free_memory, load_pipeline, memory, peak_memory
 from helpers.memory import bytes_of, is_out_of_memory, tensors_of
@@ -25,9 +25,6 @@ def nothing(device="cpu"):
 
 def numbers(thousands=1):
     return torch.ones(1000 * thousands)
-
-
-# What is counted
 
 
 @pytest.mark.parametrize(
@@ -61,11 +58,11 @@ def test_the_count_agrees_with_pytorchs_own_allocator(tmp_path, attention):
     pipeline = set_up(load_pipeline(device="cpu", dtype="float32"), attention)
     parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
     weights = bytes_of(tensors_of(*parts))
-    counted = peak_memory(lambda: draw(pipeline, 4), pipeline).bytes - weights
+    counted = peak_memory(lambda: generate(pipeline, 4), pipeline).bytes - weights
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profile:
-        draw(pipeline, 4)
+        generate(pipeline, 4)
     profile.export_chrome_trace(str(tmp_path / "trace.json"))
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     events = sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: e["ts"])
@@ -89,9 +86,6 @@ def test_an_accelerator_is_asked_once_it_is_done(monkeypatch, device, said):
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 2 * 10**9)
     assert str(peak_memory(lambda: events.append("call"), nothing(device))) == said
     assert events == ["free", *(["reset"] if device == "cuda" else []), "call", "wait"]
-
-
-# Running out of memory
 
 
 @pytest.mark.parametrize(
@@ -147,15 +141,15 @@ print(shell.user_ns["before"], shell.user_ns["after"])
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_memory_refused_by_cuda_is_survived():
     pipeline = load_pipeline("tiny-portraits", device="cuda", dtype="float16")
-    draw(pipeline)
+    generate(pipeline)
     free_memory()
     allowed = torch.cuda.memory_reserved() + 300 * 2**20
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(allowed / total)
     try:
         with pytest.raises(torch.OutOfMemoryError):
-            draw(pipeline, 1024)
+            generate(pipeline, 1024)
         free_memory()
-        assert len(draw(pipeline, 2).images) == 2
+        assert len(generate(pipeline, 2).images) == 2
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -84,9 +84,6 @@ def test_the_device_is_recorded(threads, said):
     assert measurement.device.endswith(f"(CPU, {said}")
 
 
-# On an accelerator
-
-
 @pytest.fixture
 def cuda(monkeypatch):
     """Two GPUs that are not there, and the events on them."""
@@ -112,9 +109,6 @@ def test_a_gpu_is_waited_for_before_each_reading_of_the_clock(cuda):
     measure(lambda: cuda.append("call"), device="cuda", warmup=0, repeats=2)
     turn = ["wait for cuda", "clock", "call", "wait for cuda", "clock"]
     assert cuda == [*turn, *turn]
-
-
-# Whether there is a difference
 
 
 def simulated(true_speedup, repeats, random, noise, outliers=0.0, drift=0.0):
@@ -171,9 +165,6 @@ def test_a_difference_needs_turns_that_agree_and_exceed_the_noise(speedups, nois
     turns = f"({min(speedups):.2f} to {max(speedups):.2f}, timing noise {noise:.2f}x)"
     assert f"{item.speedup:.2f}x the speed of 'float32' {turns}" in str(item)
     assert ("no measurable difference" in str(item)) is (faster is None)
-
-
-# How it is shown
 
 
 def test_a_measurement_reads_as_a_line_with_one_unit():

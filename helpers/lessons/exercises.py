@@ -252,6 +252,7 @@ def measurable_differences(answer: set[str], measurements: Sequence[Measurement]
         turns = f"{min(item.speedups):.2f} to {max(item.speedups):.2f}"
         agrees = (item.is_faster is not None) is (item.label in answer)
         require(agrees, f"{item.label} {found} ({turns}, timing noise {item.noise:.2f}).")
+    require(answer <= {item.label for item in measurements}, "there is no such label.")
     return f"only {', '.join(sorted(answer)) or 'chance'} shows a difference."
 
 
@@ -306,11 +307,10 @@ def returns(answer: Function, cases: Sequence[tuple[Any, Any]], tolerance: float
     """Does this function return the expected number, or None, for each tuple of arguments?"""
     for arguments, expected in cases:
         found = answer(*arguments)
-        near = (
-            found is expected if None in (found, expected) else abs(found - expected) <= tolerance
-        )
-        told = ", ".join(map(repr, arguments))
-        require(near, f"for {told}, it returns {found!r:.20} and not {expected!r}.")
+        either = None in (found, expected)
+        near = found is expected if either else abs(found - expected) <= tolerance
+        listed = ", ".join(map(repr, arguments))
+        require(near, f"for {listed}, it returns {found!r:.20} and not {expected!r}.")
     return f"it returns what is expected in all {len(cases)} cases."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def plot_lines(
     ylabel: str,
     xscale: str = "log",
 ) -> Figure:
-    """Plot up to five lines, with a legend.
+    """Plot lines, with a legend; after five, their looks are repeated.
 
     `describe_lines` writes the alt text.
 
@@ -37,7 +38,7 @@ def plot_lines(
 
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
-    looks = zip(LINE_COLORS, LINE_STYLES, MARKERS, MARKER_SIZES, strict=True)
+    looks = cycle(zip(LINE_COLORS, LINE_STYLES, MARKERS, MARKER_SIZES, strict=True))
     for (name, line), (color, style, marker, size) in zip(lines.items(), looks, strict=False):
         (drawn,) = axes.plot(list(line), list(line.values()), style, color=color, label=name)
         drawn.set(marker=marker, markersize=size)

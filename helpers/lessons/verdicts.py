@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isinf
 from typing import TYPE_CHECKING, NamedTuple
 
 from helpers.lessons.exercises import SAME
@@ -86,13 +87,16 @@ def half_precision(measured: Measurement, device: str) -> Verdict:
     return Verdict("not tested", f"{why}.")
 
 
-def steps_needed(needed: Mapping[str, int], near: float) -> Verdict:
+def steps_needed(needed: Mapping[str, float], near: float) -> Verdict:
     """L7, by the steps of two schedulers, the page's default one first.
 
     Held: the second needs at most 25 steps, and the first at least twice as many as that. Mixed:
-    the second needs fewer than the first, but the page's numbers are others.
+    the second needs fewer than the first, but the page's numbers are others. A number of steps is
+    infinite if none that was tried is enough.
     """
     (slow, many), (fast, few) = needed.items()
+    if isinf(few):
+        return Verdict("not tested", f"with {fast}, no number of steps that was tried is enough.")
     held = few <= 25 and many >= 50
     here = "held" if held else "mixed" if few < many else "contradicted"
     why = f"of the steps tried, {slow} needs {many} to come within {near:g} of 255 of the converged"
@@ -149,7 +153,7 @@ def newer_checkpoint(scores: Mapping[str, tuple[float, float]]) -> Verdict:
 def decoder(psnr: Sequence[float], edges: Sequence[float]) -> Verdict:
     """L13, by two scores, each before and after. Held: both improve. Mixed: one of them."""
     wins = sum([psnr[1] > psnr[0], abs(edges[1] - 1) < abs(edges[0] - 1)])  # NumPy's numbers too
-    why = f"another decoder was tested: edges {edges[0]:.0%}, then {edges[1]:.0%}; "
+    why = f"with the decoder that was trained further, edges {edges[0]:.0%}, then {edges[1]:.0%}; "
     why += f"PSNR {psnr[0]:.1f}, then {psnr[1]:.1f} dB."
     return Verdict(("contradicted", "mixed", "held")[wins], why)
 

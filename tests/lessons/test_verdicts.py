@@ -30,6 +30,8 @@ ON_T4 = timed(1, device="Tesla T4", seconds=25)
         ("L7", {"needed": {"PNDM": 20, "DPM-Solver++": 10}, "near": 10}, "mixed"),
         ("L7", {"needed": {"PNDM": 60, "DPM-Solver++": 30}, "near": 10}, "mixed"),
         ("L7", {"needed": {"PNDM": 20, "DPM-Solver++": 20}, "near": 10}, "contradicted"),
+        ("L7", {"needed": {"PNDM": np.inf, "DPM-Solver++": 20}, "near": 10}, "held"),
+        ("L7", {"needed": {"PNDM": 50, "DPM-Solver++": np.inf}, "near": 10}, "not tested"),
         ("L8", {"measured": timed(2.5), "device": "cpu"}, "held"),
         ("L8", {"measured": timed(1.5), "device": "cpu"}, "contradicted"),
         ("L8", {"measured": timed(2.5, noise=2.6), "device": "cpu"}, "contradicted"),

@@ -3,7 +3,7 @@
 from helpers import get_inputs
 
 
-def draw(pipeline, batch_size=1, **options):
+def generate(pipeline, batch_size=1, **options):
     return pipeline(**get_inputs(batch_size, num_inference_steps=1), **options)
 
 
