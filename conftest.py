@@ -9,11 +9,16 @@ import pytest
 
 # No test compares seconds, and torch.compile takes minutes on a CPU; `make notebooks` does both.
 STARTUP = """
+import gc
 import os
 
+gc.disable()
 import helpers
+from diffusers import StableDiffusionPipeline  # with all that it imports
 from helpers import timing
 
+gc.freeze()  # so that collecting garbage, as the helpers do, is fast
+gc.enable()
 os.environ["TORCH_COMPILE_DISABLE"] = "1"
 
 
@@ -32,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
         torch.backends.mps.is_available = lambda: False  # found there, but no allocation succeeds
     if config.getoption("nbval", False):
+        # Threads that wait for each other otherwise hold the cores that other workers need.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         folder = Path(tempfile.mkdtemp(prefix="ipython-"))
         startup = folder / "profile_default" / "startup"
         startup.mkdir(parents=True)

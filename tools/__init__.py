@@ -1,1 +1,1 @@
-"""What only those need who keep the tutorial: Colab's first cell, the benchmark."""
+"""Tools for maintainers."""

@@ -124,7 +124,8 @@ def first_cell(address: str) -> str:
 def write_badges() -> str:
     """Write the first cells and, given an address, links to Colab; return a sentence about it."""
     address = read_address()
-    notebooks = sorted((ROOT / "notebooks").rglob("[!.]*.ipynb"))
+    folder = ROOT / "notebooks"
+    notebooks = [*folder.glob("*.ipynb"), *folder.glob("solutions/*.ipynb")]  # no checkpoints
     for path in notebooks:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         title = notebook["cells"][0]

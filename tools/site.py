@@ -51,11 +51,16 @@ def prepare_notebook(path: Path) -> NotebookNode:
     return notebook
 
 
+def notebooks() -> list[Path]:
+    """The paths of all notebooks, without JupyterLab's checkpoints of them."""
+    return sorted([*NOTEBOOKS.glob("*.ipynb"), *NOTEBOOKS.glob("solutions/*.ipynb")])
+
+
 def build_site(site: Path = SITE) -> None:
     """Write the site into a folder, linked to a copy of the page in build/page."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     shutil.copytree(SETTINGS, SOURCE)
-    for path in sorted(NOTEBOOKS.rglob("*.ipynb")):
+    for path in notebooks():
         target = SOURCE / "notebooks" / path.relative_to(NOTEBOOKS)
         target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(prepare_notebook(path), target)

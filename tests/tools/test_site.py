@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 
 from tools import site
 
-NOTEBOOKS = sorted(site.ROOT.glob("notebooks/**/[!.]*.ipynb"))
+NOTEBOOKS = site.notebooks()
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,7 @@ def test_the_site_keeps_the_alt_texts(path, html):
 
 def test_links_of_the_site_lead_to_pages_and_headings_that_exist(html):
     found = {path.resolve(): read_page(path) for path in html.rglob("*.html")}
+    ids = {path: {tag["id"] for tag in page.find_all(id=True)} for path, page in found.items()}
     for path, page in found.items():
         for link in page.select("article a[href], nav a[href]"):
             name, _, heading = unquote(link["href"]).partition("#")
@@ -46,7 +47,15 @@ def test_links_of_the_site_lead_to_pages_and_headings_that_exist(html):
             if re.match(r"\w+:", name) or target.suffix != ".html":
                 continue
             assert target in found, f"{path.name}: {name}"
-            assert not heading or found[target].find(id=heading), f"{path.name}: {heading}"
+            assert not heading or heading in ids[target], f"{path.name}: {heading}"
+
+
+def test_jupyterlabs_checkpoints_are_no_notebooks(tmp_path, monkeypatch):
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    for name in ("01.ipynb", ".ipynb_checkpoints/01-checkpoint.ipynb"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(site, "NOTEBOOKS", tmp_path)
+    assert site.notebooks() == [tmp_path / "01.ipynb"]
 
 
 def test_the_site_hides_colabs_cell(html):
