@@ -60,7 +60,8 @@ def use_openvino(
     tokens = pipeline.tokenizer.model_max_length
     embeddings = torch.zeros(2, tokens, unet.config.cross_attention_dim)
     converted = Converted(unet, threads, latents, torch.tensor(1.0), embeddings)
-    decoder.forward = Converted(decoder, threads, latents[:1])
+    clean = torch.zeros(1, pipeline.vae.config.latent_channels, size, size)
+    decoder.forward = Converted(decoder, threads, clean)
     unet.forward = _forward_of(converted)
     return pipeline
 

@@ -26,9 +26,10 @@ def load_images(folder: str | Path, size: int) -> list[Image.Image]:
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: give one that holds your images.")
     files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in KINDS)
-    images = {file.name: _read(file) for file in files}
+    _check_count(len(files))
+    images = {file.name: _read(file, size) for file in files}
     check_images(images)
-    return [ImageOps.fit(image, (size, size)) for image in images.values()]
+    return list(images.values())
 
 
 def check_images(images: Sequence[Image.Image] | Mapping[str, Image.Image]) -> None:
@@ -41,11 +42,7 @@ def check_images(images: Sequence[Image.Image] | Mapping[str, Image.Image]) -> N
         ValueError: there are too few or too many, or one is too large or of one color only.
     """
     named = images if isinstance(images, Mapping) else dict(enumerate(images))
-    if not FEWEST <= len(named) <= MOST:
-        raise ValueError(
-            f"{len(named)} images are too few to learn from, or too many to hold in memory: give "
-            f"{FEWEST} to {MOST}, better 16 to 32."
-        )
+    _check_count(len(named))
     for name, image in named.items():
         if image.width * image.height > LARGEST:
             raise ValueError(
@@ -56,12 +53,20 @@ def check_images(images: Sequence[Image.Image] | Mapping[str, Image.Image]) -> N
             raise ValueError(f"Image {name} has one color only: there is nothing to learn from it.")
 
 
-def _read(file: Path) -> Image.Image:
+def _check_count(count: int) -> None:
+    if not FEWEST <= count <= MOST:
+        raise ValueError(
+            f"{count} images are too few to learn from, or too many to hold in memory: give "
+            f"{FEWEST} to {MOST}, better 16 to 32."
+        )
+
+
+def _read(file: Path, size: int) -> Image.Image:
     try:
         with Image.open(file) as image:
             if image.width * image.height > LARGEST:
                 return Image.new("1", image.size)  # it is refused by its size, unread
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (size, size))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{file.name} cannot be read as an image ({error}): remove it from the folder, or save "

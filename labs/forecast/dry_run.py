@@ -56,7 +56,15 @@ def build_without_weights(
         raise ValueError(f"attention is {attention!r}: use one of {', '.join(ATTENTION)}.")
     listed = (config.get("safety_checker") or [None])[0] is not None
     has_checker = known.safety_checker if known else listed
-    pipeline = empty_pipeline(folder, DTYPES[name], safety_checker=has_checker)
+    build = _build if known else _build.__wrapped__  # configs in a folder can change
+    pipeline = build(folder, name, attention, has_checker)
+    torch.nn.Module.to(pipeline.vae, DTYPES[name])  # SDXL's `decode` may have left it in float32
+    return pipeline
+
+
+@lru_cache(maxsize=16)
+def _build(folder: Path, dtype: str, attention: str, has_checker: bool) -> DiffusionPipeline:
+    pipeline = empty_pipeline(folder, DTYPES[dtype], safety_checker=has_checker)
     for module in modules_of(pipeline).values():
         module.to("meta")  # buffers too
     if attention == "classic":

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas
 import torch
+from PIL import Image
 
 from helpers.models import MODELS
 from helpers.timing import Measurement
@@ -143,6 +144,8 @@ def is_this_normal(
     steps, images = measurement.num_inference_steps, measurement.images
     if not steps:
         raise ValueError("There is no number of steps: use measure(..., num_inference_steps=20).")
+    if not all(isinstance(image, Image.Image) for image in images):
+        raise ValueError("The images' size is unknown: measure a call that returns PIL images.")
     card = find_card(measurement.device)
     shape = (MODELS[model].shape if model in MODELS else None) or model
     side = 1024 if shape == "sdxl-shape" else 512

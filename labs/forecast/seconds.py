@@ -15,7 +15,7 @@ from labs.forecast.gpus import Card, find_card
 from labs.forecast.operations import KINDS, Operations, operations_of
 from labs.forecast.rates import Constants, Rates, rates_of
 
-# The likely forecast times these contains eight of ten published times at batch 4 and more.
+# Times the likely forecast, a range that holds nine of ten published times at batch 4 and more.
 SPREAD: Range = np.array([0.85, 1.0, 1.4])
 # Seconds outside the networks: of a call, and to convert an image.
 CALL_SECONDS, IMAGE_SECONDS = 0.02, 0.01
@@ -115,7 +115,8 @@ def forecast_seconds(
     components = operations_of(model, height=height, width=width, attention=attention)
     rates = dict.fromkeys(components, rates_in(dtype))
     rates["UNet step"] = rates_in(dtype, compiled)
-    if "text encoder 2" in components and dtype == "float16":
+    upcast = "text encoder 2" in components and dtype == "float16"
+    if upcast:
         rates["VAE decode"] = rates_in("float32")  # as Diffusers does: SDXL's overflows float16
     samples = dict.fromkeys(components, batch_size)
     samples["UNet step"] *= 1 + guidance
@@ -132,6 +133,8 @@ def forecast_seconds(
     label = f"{model} on {rates['UNet step'].label}, batch of {batch_size}, "
     label += f"{num_inference_steps} steps, {dtype}, {attention} attention"
     label += ", compiled" * compiled
+    if upcast and isinstance(machine, Rates):
+        label += " (VAE decode too, which runs in float32)"
     return SecondsForecast(label, batch_size, parts, times, limits)
 
 

@@ -98,6 +98,8 @@ def to_code(settings: Settings, pipeline: DiffusionPipeline) -> str:
             source = os.path.relpath(source)
     revision = f"\n    revision={settings.revision!r}," if settings.revision else ""
     loras = f"# Load LoRA weights here: {settings.loras}.\n" if settings.loras else ""
+    if few := getattr(getattr(pipeline, "unet", None), "few_steps", None):
+        loras += f"# Call use_few_steps(pipeline, {few!r}) here.\n"
     size, negative = f"height={settings.height}, width={settings.width}", ""
     if settings.negative_prompt and "negative_prompt" in call_arguments(pipeline):
         negative = f"\n    negative_prompt={settings.negative_prompt!r},"

@@ -81,8 +81,15 @@ def generate(
         side = default_size(pipeline)
         size = (inputs.pop("width", side), inputs.pop("height", side))
         inputs |= {"image": [ImageOps.fit(start, size)] * len(settings), "strength": strength}
+    skipped, steps = 0, first.num_inference_steps
+    if start is not None:
+        if not int(steps * strength):
+            raise ValueError(
+                f"A strength of {strength} leaves no step of {steps}: raise one of them."
+            )
+        skipped = (steps - min(int(steps * strength), steps)) * copied.scheduler.order
     if on_step:
-        _after_each_step(copied.scheduler, on_step)
+        _after_each_step(copied.scheduler, on_step, skipped)
     try:
         return copied(**{key: val for key, val in inputs.items() if key in arguments}).images
     finally:
@@ -166,8 +173,11 @@ def _notice_text(text: str, pipeline: Any) -> str:
     return " ".join(sentences)
 
 
-def _after_each_step(scheduler: Any, on_step: OnStep) -> None:
-    """Call back from the scheduler, which every pipeline uses: not all take a callback."""
+def _after_each_step(scheduler: Any, on_step: OnStep, skipped: int) -> None:
+    """Call back from the scheduler, which every pipeline uses: not all take a callback.
+
+    `skipped` are the timesteps left out at the beginning, where it starts from an image.
+    """
     step, done = scheduler.step, 0
     signature = inspect.signature(step)
 
@@ -176,7 +186,6 @@ def _after_each_step(scheduler: Any, on_step: OnStep) -> None:
         nonlocal done
         predict = _prediction(scheduler, **signature.bind(*args, **kwargs).arguments)
         result, done = step(*args, **kwargs), done + 1
-        skipped = getattr(scheduler, "begin_index", None) or 0  # where it starts from an image
         steps = len(scheduler.timesteps) - skipped  # some take more than they are asked for
         if not on_step(done, steps, predict):
             raise Stopped(f"after step {done} of {steps}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import ipywidgets
-from PIL import Image
+from PIL import Image, ImageOps
 
 from helpers.grids import explain_black
 from labs.images import Settings, SettingsError, read_settings, save_image
@@ -197,7 +197,7 @@ class Playground(ipywidgets.VBox):
             except ValueError as error:
                 self._say(str(error))
                 with suppress(Exception):  # Pillow raises many kinds for what is no image
-                    self._start_from(Image.open(content).convert("RGB"))
+                    self._start_from(ImageOps.exif_transpose(Image.open(content)).convert("RGB"))
                     self._say("It holds no settings to use: it is the image to start from.")
         self.upload.set_trait("value", type(files)())  # so that the same file can be loaded again
 

@@ -70,9 +70,14 @@ def describe_jobs(
     """
 
     @cache
-    def default_settings(scheduler: str | None, lora: str | None, strength: float) -> Settings:
-        use_lora(pipeline, lora, strength)
-        return describe_settings(pipeline, scheduler=scheduler)
+    def default_settings(
+        scheduler: str | None, lora: str | None, strength: float
+    ) -> Settings | Exception:
+        try:
+            use_lora(pipeline, lora, strength)
+            return describe_settings(pipeline, scheduler=scheduler)
+        except (ValueError, OSError) as error:  # returned, so that it is cached, too
+            return error
 
     wanted, refused, jobs = {}, [], list(jobs)
     named = any("lora" in job for job in jobs)  # those without it are the baseline
@@ -87,6 +92,8 @@ def describe_jobs(
                 raise ValueError("lora_strength has no effect without lora: name the weights.")
             shared = [given.pop("scheduler", None), given.pop("lora", None)]
             defaults = default_settings(*shared, given.pop("lora_strength", 1.0))
+            if isinstance(defaults, Exception):
+                raise defaults
             settings = defaults.replace(**{"prompt": None, **given})
         except (ValueError, TypeError, OSError) as error:  # a TypeError: a strength that is a list
             refused.append({**job, "problem": str(error)})

@@ -56,9 +56,10 @@ def sweep(
             that runs out of memory is halved.
 
     Returns:
-        In the first process, a table with a row for each job: its file, settings, model and dtype,
-        the seconds that it took (its share of those of its batch), and its problem, "" if the image
-        is there. None in the others.
+        In the first process, a table with a row for each image, which equal jobs share, and below
+        these one for each refused job: its file, settings, model and dtype, the seconds that it
+        took (its share of those of its batch), and its problem, "" if the image is there. None in
+        the others.
 
     Raises:
         ValueError: there is no job, or the model, device, dtype or batch size does not fit.

@@ -8,15 +8,9 @@ import torch
 from labs.fast.exercises import fewest_guided, largest_speedup, rounds_by_rows
 
 
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (3, "Not yet: 3 would be reached only if the other blocks took no time."),
-        (2.0, "Not yet: 2.00. How much of the work is left"),
-    ],
-)
-def test_the_largest_speedup(answer, message):
-    assert largest_speedup(answer, share=0.6, every=3).startswith(message)
+def test_the_largest_speedup():
+    assert "Not yet: 3 would be reached only if" in largest_speedup(3, share=0.6, every=3)
+    assert "Not yet: 2.00. How much of the work" in largest_speedup(2.0, share=0.6, every=3)
 
 
 def rounded(matrix, bits, dim=1):

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save
 
 from helpers import MODELS, MODELS_FOLDER, adherence, image_distance, load_pipeline, make_generators
 from labs.fast import use_few_steps
+from labs.images.describe import describe_settings, to_code
 
 NAME = "tiny-portraits-lcm"
 FILE = MODELS_FOLDER / NAME / "pytorch_lora_weights.safetensors"
@@ -39,6 +40,8 @@ def test_it_generates_what_diffusers_own_calls_do(own):
     plain.load_lora_weights(str(FILE.parent))
     plain.scheduler = LCMScheduler.from_config(plain.scheduler.config)
     assert image_distance(*generate(use_few_steps(own, NAME)), *generate(plain)) < 0.2
+    code = to_code(describe_settings(own, "a knight"), own)
+    assert f"# Call use_few_steps(pipeline, {NAME!r}) here." in code
     assert own.get_list_adapters() == {}  # merged, so that a step takes no longer
     with pytest.raises(ValueError, match="has LoRA weights already"):  # twice would be too much
         use_few_steps(own, NAME)
@@ -67,12 +70,12 @@ OTHER_FILES = {
 
 
 @pytest.mark.parametrize("kind", OTHER_FILES)
-def test_weights_that_do_not_fit_change_nothing(own, tmp_path, kind):
+def test_weights_that_do_not_fit_change_nothing(pipeline, tmp_path, kind):
     path = tmp_path / "other.safetensors"
     path.write_bytes(b"no weights" if OTHER_FILES[kind] is None else save(OTHER_FILES[kind]))
-    before, scheduler = generate(own), own.scheduler
+    before, scheduler = generate(pipeline), pipeline.scheduler
     with pytest.raises(ValueError, match="does not hold LoRA weights for this model: use"):
-        use_few_steps(own, path)
-    assert own.scheduler is scheduler
-    assert own.get_list_adapters() == {}
-    assert generate(own) == before
+        use_few_steps(pipeline, path)
+    assert pipeline.scheduler is scheduler
+    assert pipeline.get_list_adapters() == {}
+    assert generate(pipeline) == before

@@ -41,6 +41,12 @@ def test_a_folder_that_cannot_be_used(folder, monkeypatch):
         load_images(folder, 16)
     (folder / "broken.jpg").unlink()
     monkeypatch.setattr(module, "LARGEST", 1000)  # refused unread
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ValueError, match="4 images are .* too many"),
+    ):
+        patch.setattr(module, "MOST", 3)
+        load_images(folder, 16)
     with pytest.raises(ValueError, match=r"Image 0.png is too large, 40 x 30 pixels"):
         load_images(folder, 16)
 

@@ -1,5 +1,6 @@
 """The forecast of seconds: what it follows from, and what it refuses."""
 
+from dataclasses import replace
 from functools import partial
 from shutil import copytree
 
@@ -15,9 +16,6 @@ def likely(gpu="T4", model="sd15-shape", **settings):
     return forecast_seconds(model, gpu, **settings).seconds[1]
 
 
-# Operations
-
-
 def test_the_operations_of_stable_diffusion_1_5_are_those_that_are_published():
     unet = operations_of("sd15-shape", attention="classic")["UNet step"]
     assert unet.total("flops") == pytest.approx(0.8e12, rel=0.02)
@@ -31,9 +29,6 @@ def test_a_changed_folder_is_read_again(tmp_path):
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace('"layers_per_block": 2', '"layers_per_block": 1'), "utf-8")
     assert operations_of(folder, height=64, width=64)["UNet step"].total("weights") < before
-
-
-# What a forecast follows from
 
 
 def test_steps_are_counted_and_the_rest_is_once():
@@ -65,9 +60,6 @@ def test_the_vae_of_stable_diffusion_xl_runs_in_float32_instead_of_float16():
     assert (float16.parts["UNet step"] == bfloat16.parts["UNet step"]).all()
 
 
-# What it refuses, and the forecast of memory with it
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -91,9 +83,6 @@ def test_a_card_that_lacks_the_dtype():
         forecast_seconds("sd15-shape", "T4", dtype=torch.bfloat16)
 
 
-# This machine
-
-
 @pytest.fixture(scope="module")
 def machine():
     """Measured with few repeats, and with the random numbers left alone."""
@@ -110,6 +99,11 @@ def test_this_machine_is_forecast_like_a_card(machine):
     least, middle, most = forecast_seconds("tiny-portraits", machine, batch_size=2).seconds
     assert 0 < least < middle < most
     assert forecast_seconds("sd15-shape", machine).seconds[1] > 20 * middle
+
+
+def test_what_runs_in_another_dtype_than_was_measured_is_said(machine):
+    label = forecast_seconds("sdxl-shape", replace(machine, dtype="float16")).label
+    assert label.endswith(" (VAE decode too, which runs in float32)")
 
 
 @pytest.mark.parametrize("settings", [{"dtype": "float16"}, {"tf32": True}], ids=str)

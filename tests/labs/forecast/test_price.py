@@ -1,7 +1,9 @@
 """What many images take on each card, and whether a speed is normal."""
 
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -75,9 +77,6 @@ def test_every_card_is_a_labelled_point_and_has_a_price():
     assert all(f"{name} " in describe_prices(table) for name in table.index)
 
 
-# Is my speed normal?
-
-
 def measurement(seconds, batch=1, device="Tesla T4", size=(512, 512), steps=20):
     images = [Image.new("RGB", size)] * batch
     return Measurement("mine", images, seconds, 0.0, num_inference_steps=steps, device=device)
@@ -89,6 +88,12 @@ def test_a_speed_is_compared_with_those_of_others_at_the_nearest_batch():
     assert re.search(r"faster than (\d+) of \1 published times for a batch of 4", fast)
     for size in ((640, 512), (512, 640)):
         assert "nobody has published a time" in is_this_normal(measurement(9.0, size=size))
+
+
+def test_the_size_of_arrays_is_not_guessed():
+    arrays = replace(measurement(9.0), images=[np.zeros((512, 512, 3))])
+    with pytest.raises(ValueError, match="size is unknown: measure a call that returns PIL"):
+        is_this_normal(arrays)
 
 
 def test_bfloat16_is_compared_with_float16():

@@ -90,7 +90,8 @@ def test_a_compiled_unet_has_the_same_settings_and_image(pipeline, monkeypatch):
     (image,) = generate(pipeline, [settings])
     monkeypatch.setattr(pipeline, "unet", torch.compile(pipeline.unet, backend="eager"))
     assert settings_for(pipeline) == settings
-    assert generate(pipeline, [settings])[0].tobytes() == image.tobytes()
+    with torch.compiler.set_stance("force_eager"):  # the wrapper matters, not what it compiles
+        assert generate(pipeline, [settings])[0].tobytes() == image.tobytes()
 
 
 def test_changed_weights_are_told_apart(pipeline):

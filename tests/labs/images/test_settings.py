@@ -48,9 +48,6 @@ def changed(**changes):
     return json.dumps({**FULL.model_dump(), **changes})
 
 
-# There and back
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -85,9 +82,6 @@ def test_the_settings_lie_in_two_text_chunks_one_of_them_for_other_programs():
     }
 
 
-# Files without settings
-
-
 def test_a_png_without_our_settings_is_named_without_its_folder(tmp_path):
     (tmp_path / "plain.png").write_bytes(png_with({"parameters": "a knight"}).getvalue())
     with pytest.raises(ValueError, match=r"^plain\.png holds no settings: only images saved by"):
@@ -101,9 +95,6 @@ def test_a_png_cut_short_anywhere_gives_a_sentence_or_the_settings(tmp_path):
             assert read_settings(io.BytesIO(file.getvalue()[:length])) == FULL
         except ValueError as error:
             assert str(error).startswith(("This file", "The settings in This file"))
-
-
-# Broken and hostile settings
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,6 @@ def text_of(play, part):
     return html.unescape(re.sub("<[^>]*>", "", play.parts[part].value))
 
 
-# Controls and notices
-
-
 def test_it_begins_with_a_scheduler_for_few_steps_or_where_none_fits_with_the_own(pipeline):
     play = playground(pipeline)
     assert play.controls["scheduler"].value == "DPMSolverMultistepScheduler"
@@ -77,9 +74,6 @@ def test_a_seed_that_is_none_is_said_beside_it_and_not_generated(play, seed):
     assert not play.results
     set_controls(play, seed=f" {2**64 - 1} ")
     assert play.parts["seed"].value == ""
-
-
-# Generate
 
 
 def test_an_image_is_what_the_pipeline_generates(play, pipeline):
@@ -155,16 +149,19 @@ def test_a_photo_can_be_started_from(play):
     assert not play.start
     set_controls(play, strength=0.5)
     assert "load one, or choose one that is shown" in text_of(play, "strength")
-    photo = io.BytesIO()
-    Image.new("RGB", (64, 32), "teal").save(photo, "JPEG")
+    photo, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    Image.new("RGB", (32, 64), "teal").save(photo, "JPEG", exif=exif)
     upload(play, photo.getvalue())
     assert "it is the image to start from" in text_of(play, "message")
     assert play.start.size == (64, 32) and "<img" in play.parts["strength"].value
-    generate(play)
+    progress = []
+    play.parts["progress"].observe(lambda change: progress.append(change["new"]), "value")
+    generate(play, scheduler="DDIMScheduler", num_inference_steps=6)
     assert play.results[0].image.size == (128, 128)
-
-
-# Chips
+    assert "step 1 of 3" in progress[0]
+    generate(play, strength=0.1)
+    assert "A strength of 0.1 leaves no step of 6" in text_of(play, "message")
 
 
 @pytest.mark.parametrize(
@@ -192,9 +189,6 @@ def test_a_chip_swaps_its_rival_or_puts_its_word_in(prompt, attribute, value, ex
     assert control.value == expected
 
 
-# Generate again, results
-
-
 def test_only_the_last_of_several_generates_is_begun(play):
     reached = threading.Event()
     play.parts["progress"].observe(lambda _: reached.set(), "value")
@@ -216,9 +210,6 @@ def test_what_is_shown_is_escaped_and_has_alt_text(play):
     assert 'alt="Generated with seed 0 for the prompt: &lt;img src=x' in shown
     assert "<img src=x" not in shown
     assert "<script" not in shown
-
-
-# Load
 
 
 def upload(play, content):
@@ -256,9 +247,6 @@ def test_an_image_of_another_model_is_not_generated_and_the_model_is_not_loaded(
     assert "If you trust that model, load it with load_pipeline" in text_of(play, "message")
     assert play.controls["prompt"].value == "a queen"
     assert not play.results
-
-
-# Colab, where updates reach the page only while the kernel is busy
 
 
 @pytest.fixture

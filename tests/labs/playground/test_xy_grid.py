@@ -63,18 +63,12 @@ def test_black_images_are_explained(recorder, capsys):
     assert "Image 1 is black" in capsys.readouterr().out
 
 
-# Words of the prompt
-
-
 def test_whole_words_of_the_prompt_are_replaced_by_each_value(recorder):
     ages = (replace_words("a old"), ["the oldest", "a old", "a"])
     colors = (replace_words("red"), ["red", "blue"])
     xy_grid(recorder, ages, colors, prompt="a old bored chief on red.")
     asked = [f"{age} bored chief on {color}." for color in colors[1] for age in ages[1]]
     assert [prompt for prompt, *_ in recorder.calls] == asked
-
-
-# Refusals
 
 
 @pytest.mark.parametrize(
@@ -92,9 +86,6 @@ def test_what_cannot_be_used_is_refused_before_the_first_image(recorder, x, y, i
     with pytest.raises(ValueError, match=message):
         xy_grid(recorder, x, y, **inputs)
     assert not recorder.calls
-
-
-# With a pipeline
 
 
 def small(pipeline, x, y=("seed", [0]), **inputs):
