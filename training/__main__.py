@@ -48,6 +48,8 @@ STAGES = {
     "few-steps": Plan(160_000, 48, 0.006),
     "style": Plan(30_000, 64, 0.001),
 }
+# Left out only where weights of the stage exist already.
+NEEDED = ("autoencoder", "early", "denoiser", "strength", "decoder")
 # Further samples and the share of the peak rates for weights that have learnt already.
 CONTINUED = {"denoiser": (400_000, 0.4), "few-steps": (60_000, 0.8)}
 
@@ -59,7 +61,10 @@ def start_from(path: Path, work: Workspace, models: Path) -> None:
     The tokenizer and the autoencoder stay as they are, or the latents would mean something else.
     Its own decoder is the early checkpoint's, since `decoder` starts from the further-trained one.
     """
+    source = str(path.expanduser().resolve())
     if work.start.exists():
+        if (work.start / "source.txt").read_text(encoding="utf-8") != source:
+            raise SystemExit(f"{work.folder} goes on from other weights: choose another --state.")
         return
     weights, models = (path, models) if path.is_file() else (None, path)
     copy = work.folder / "start.part"
@@ -70,6 +75,7 @@ def start_from(path: Path, work: Workspace, models: Path) -> None:
         shutil.copy(weights, copy / "denoiser.safetensors")
     for name, source in (("tokenizer", "tiny-portraits"), ("vae", "tiny-portraits-early")):
         shutil.copytree(models / source / name, work.folder / name, dirs_exist_ok=True)
+    (copy / "source.txt").write_text(source, encoding="utf-8")
     copy.rename(work.start)
 
 
@@ -88,7 +94,11 @@ def parse_arguments() -> argparse.Namespace:
         further = f", {CONTINUED[stage][0]:,} with --start" if stage in CONTINUED else ""
         parser.add_argument(f"--{stage}-samples", type=int, metavar="N",
                             help=f"to see in all, default {plan.samples:,}{further}")  # fmt: skip
-    return parser.parse_args()
+    options = parser.parse_args()
+    for stage in NEEDED:
+        if not options.start and vars(options)[f"{stage}_samples"] == 0:
+            parser.error(f"--{stage}-samples 0 needs --start: there are no weights yet.")
+    return options
 
 
 def plan_of(name: str, options: argparse.Namespace) -> Plan:

@@ -265,12 +265,13 @@ def style_figures(
 
 def loaded_pipelines() -> dict[str, DiffusionPipeline]:
     """The final, the early and the styled model with DPM-Solver++, and the few-step model."""
-    few = load_pipeline("tiny-portraits")
+    few = load_pipeline("tiny-portraits", device="cpu")
     few.load_lora_weights(MODELS_FOLDER / "tiny-portraits-lcm")
     few.scheduler = LCMScheduler.from_config(few.scheduler.config)
     names = {"final": "", "early": "-early", "styled": f"-{STYLE}"}
     pipelines = {
-        key: load_pipeline(f"tiny-portraits{name}", scheduler=SOLVER) for key, name in names.items()
+        key: load_pipeline(f"tiny-portraits{name}", device="cpu", scheduler=SOLVER)
+        for key, name in names.items()
     }
     pipelines["few"], final = few, pipelines["final"]
     set_threads_for(final)
@@ -286,7 +287,7 @@ def measure(drawings: np.ndarray, judge: Judge, options: argparse.Namespace) -> 
     four["guidance_scale"] = 1  # the weights hold the guidance
     pipelines, count = loaded_pipelines(), options.compared
     final, early, few = (pipelines[name] for name in ("final", "early", "few"))
-    crisp = AutoencoderKL.from_pretrained(MODELS_FOLDER / "tiny-portraits-vae-ft").to(early.device)
+    crisp = AutoencoderKL.from_pretrained(MODELS_FOLDER / "tiny-portraits-vae-ft")
     own, seeds, full = drawings[:count], range(count), all_attributes(count)
     early_latents = generate(early, full, seeds, output_type="latent", **twenty)
     sets = {
@@ -344,7 +345,7 @@ def main() -> None:
     options = parser.parse_args()
     work = Workspace(options.state, options.drawings, torch.device("cpu"))
     held_out = np.array(dataset.make_drawings(work)[: work.held_out])
-    figures = measure(held_out, load_judge(), options)
+    figures = measure(held_out, load_judge(device="cpu"), options)
     versions = f"torch {torch.__version__.split('+')[0]}, diffusers {diffusers.__version__}"
     written = card.text(
         figures, drawings=options.drawings - work.held_out, held_out=work.held_out,

@@ -1,5 +1,6 @@
 """Every stage of the training on a handful of drawings: its loss, what it trains, its caches."""
 
+import copy
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -7,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from helpers import MODELS_FOLDER
 from training import (
@@ -117,6 +118,8 @@ def test_training_goes_on_from_the_shipped_weights_with_captions_at_full_strengt
     shipped, embedded
 ):
     start_from(MODELS_FOLDER, shipped, MODELS_FOLDER)  # again: leaves what is there
+    with pytest.raises(SystemExit, match="goes on from other weights: choose another --state"):
+        start_from(MODELS_FOLDER / "tiny-portraits", shipped, MODELS_FOLDER)
     made = denoiser.load_start(shipped)
     weights = made["unet"].state_dict()
     assert all(torch.equal(weights[k], v) for k, v in embedded.unet.state_dict().items())
@@ -160,9 +163,6 @@ def test_the_teacher_adds_guidance_and_autoguidance(shipped):
     torch.testing.assert_close(guided, expected, atol=1e-3, rtol=1e-3)
 
 
-# --- caches -------------------------------------------------------------------------------------
-
-
 def test_a_cache_is_made_anew_when_what_made_it_has_changed(tmp_path):
     made = []
 
@@ -201,9 +201,6 @@ def test_drawing_goes_on_where_it_stopped_and_makes_the_exact_number(tmp_path, m
     np.save(path.with_suffix(".done.npy"), np.array([True, False]))
     np.save(path, np.concatenate([first[:2], np.zeros_like(first[2:])]))
     assert np.array_equal(dataset.make_drawings(works[1]), whole)
-
-
-# --- single parts -------------------------------------------------------------------------------
 
 
 def test_a_unet_without_attention_in_its_last_block_grows_without_a_change():
@@ -289,7 +286,8 @@ def test_diffusers_loads_the_changes_that_a_student_has_learnt(tmp_path, embedde
         few_steps.save_changes(student, tmp_path)
         again = few_steps.build_student(embedded.unet)
         few_steps.load_changes(again, tmp_path)
-        pipeline = StableDiffusionPipeline.from_pretrained(MODELS_FOLDER / "tiny-portraits")
+        pipeline = copy.copy(embedded)
+        pipeline.unet = copy.deepcopy(embedded.unet)
         pipeline.load_lora_weights(tmp_path)
         loaded, learnt = pipeline.unet(*inputs).sample, student(*inputs).sample
         torch.testing.assert_close(again(*inputs).sample, learnt, atol=0.01, rtol=0.01)
