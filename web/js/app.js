@@ -31,8 +31,11 @@ function readControls() {
   return { ...values, seed: values.seed.trim(), steps: Number(values.steps), guidanceScale: Number(values.guidanceScale) };
 }
 
+let fewSteps = false; // whether the few-step scheduler is chosen
+
 function setControls(settings) {
   for (const [name, value] of Object.entries(settings)) inputs[name].value = value;
+  fewSteps = inputs.scheduler.value === FEW_STEPS.scheduler;
   showValues();
 }
 
@@ -49,7 +52,7 @@ function say(text) {
 inputs.scheduler.addEventListener("change", () => {
   const few = inputs.scheduler.value === FEW_STEPS.scheduler;
   const { steps, guidanceScale } = few ? FEW_STEPS : DEFAULTS;
-  setControls({ steps, guidanceScale });
+  if (few !== fewSteps) setControls({ steps, guidanceScale });
 });
 get("controls").addEventListener("input", showValues);
 get("random-seed").addEventListener("click", () => {
@@ -159,8 +162,7 @@ function show(result) {
 }
 
 function showWords() {
-  const { words } = shown;
-  if (words.length) highlightWords(get("attended"), get("attention"), words, () => shown.maps);
+  highlightWords(get("attended"), get("attention"), shown.words, () => shown.maps);
 }
 
 function showFrame(index) {

@@ -42,8 +42,6 @@ export function predictOriginal(latents, noise, t) {
 
 /** DPM-Solver++ 2M (Lu et al. 2022, arXiv:2211.01095): each step also uses the prediction of the step before. */
 export class DPMSolverMultistep {
-  static className = "DPMSolverMultistepScheduler";
-
   constructor(steps) {
     this.timesteps = [];
     for (let i = steps; i >= 1; i--) this.timesteps.push(roundHalfToEven((i * (TRAIN_TIMESTEPS - 1)) / steps));
@@ -80,8 +78,6 @@ function level(t) {
 
 /** DDIM (Song et al. 2020, arXiv:2010.02502) without added noise. */
 export class DDIM {
-  static className = "DDIMScheduler";
-
   constructor(steps) {
     const stride = Math.floor(TRAIN_TIMESTEPS / steps);
     this.stride = stride;
@@ -99,8 +95,6 @@ export class DDIM {
 
 /** Latent consistency (Luo et al. 2023, arXiv:2310.04378): predict the image, add noise again, a few times. */
 export class LCM {
-  static className = "LCMScheduler";
-
   constructor(steps, generator) {
     const stride = Math.floor(TRAIN_TIMESTEPS / LCM_ORIGINAL_STEPS);
     const trained = Array.from({ length: LCM_ORIGINAL_STEPS }, (_, i) => (LCM_ORIGINAL_STEPS - i) * stride - 1);
@@ -129,5 +123,3 @@ function roundHalfToEven(value) {
   if (value - floor !== 0.5) return Math.round(value);
   return floor % 2 ? floor + 1 : floor;
 }
-
-export const SCHEDULERS = [DPMSolverMultistep, DDIM, LCM];

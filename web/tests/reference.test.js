@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
+import { SCHEDULERS } from "../js/pipeline.js";
 import { Generator, randn } from "../js/random.js";
-import { DDIM, DPMSolverMultistep, LCM } from "../js/schedulers.js";
 import { Tokenizer } from "../js/tokenizer.js";
 
 const references = JSON.parse(readFileSync(process.env.REFERENCES, "utf8"));
@@ -28,9 +28,9 @@ test("a size that is no multiple of 16 is PyTorch's too", () => {
   assert.ok(largestDifference([...randn(new Generator(seed), values.length)], values) <= 1e-6);
 });
 
-for (const Scheduler of [DPMSolverMultistep, DDIM, LCM]) {
-  test(`${Scheduler.className} takes the same steps as Diffusers`, () => {
-    for (const [steps, expected] of Object.entries(references.schedulers[Scheduler.className])) {
+for (const [name, Scheduler] of Object.entries(SCHEDULERS)) {
+  test(`${name} takes the same steps as Diffusers`, () => {
+    for (const [steps, expected] of Object.entries(references.schedulers[name])) {
       const scheduler = new Scheduler(Number(steps), new Generator(9));
       assert.deepEqual(scheduler.timesteps, expected.timesteps);
       let latents = randn(new Generator(3), 3072);
