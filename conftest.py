@@ -27,6 +27,7 @@ def measure_once(fn, measure=timing.measure, **options):  # the notebooks use th
 
 
 helpers.measure = timing.measure = measure_once
+del gc, os, helpers, timing, measure_once, StableDiffusionPipeline  # notebooks import their own
 """
 
 

@@ -115,7 +115,7 @@ def image_distance(a: Image.Image, b: Image.Image) -> float:
 def require_images(images: Any) -> list[Image.Image]:
     """Return images as a list, converting NumPy arrays of pixels; refuse anything else."""
     found = []
-    single = isinstance(images, Image.Image) or getattr(images, "ndim", 4) == 3
+    single = isinstance(images, Image.Image) or getattr(images, "shape", ())[2:] in ((3,), (4,))
     for item in [images] if single else images:
         if getattr(item, "ndim", 0) == 3 and str(getattr(item, "dtype", "")) == "uint8":
             item = Image.fromarray(item)

@@ -110,7 +110,9 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"{device!r} is not a device: use 'auto', 'cpu' or 'cuda'.") from error
+        raise ValueError(
+            f"{device!r} is not a device: use 'auto', 'cpu', 'cuda' or 'mps'."
+        ) from error
     present = {"cpu": 1, "mps": int(mps), "cuda": torch.cuda.device_count() if cuda else 0}
     if (chosen.index or 0) >= present.get(chosen.type, 0):
         raise ValueError(

@@ -29,7 +29,7 @@ def pipeline(embedded):
 
 @pytest.fixture
 def tiny_shape(monkeypatch):
-    """The name of a row with random weights in the embedded model's architecture, soon made."""
+    """The name of a row with random weights in a small architecture, which takes no time."""
     row = replace(MODELS["sd15-shape"], name="tiny-shape", id=MODELS["tiny-portraits"].id)
     monkeypatch.delitem(MODELS, "tiny-portraits")  # a folder belongs to one row
     monkeypatch.setitem(MODELS, row.name, row)

@@ -1,1 +1,1 @@
-"""Tools for maintainers."""
+"""What `make` calls: the check, the page, Colab's cells, the site, the benchmark."""

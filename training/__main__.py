@@ -1,7 +1,7 @@
 """`make model`: from drawings to `models/`, in stages that can be stopped and resumed.
 
 Every stage keeps its state in --state, outside the repository, and is skipped once it has seen its
-samples; raising their number trains on, and 0 leaves the stage out.
+samples; raising their number trains on. 0 leaves a stage out, where its weights exist already.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ STAGES = {
     "style": Plan(30_000, 64, 0.001),
 }
 # Left out only where weights of the stage exist already.
-NEEDED = ("autoencoder", "early", "denoiser", "strength", "decoder")
+NEEDED = ("autoencoder", "early", "denoiser", "strength", "decoder", "few-steps")
 # Further samples and the share of the peak rates for weights that have learnt already.
 CONTINUED = {"denoiser": (400_000, 0.4), "few-steps": (60_000, 0.8)}
 
@@ -73,8 +73,8 @@ def start_from(path: Path, work: Workspace, models: Path) -> None:
         shutil.copytree(models / f"tiny-portraits{name}", copy / f"tiny-portraits{name}")
     if weights:
         shutil.copy(weights, copy / "denoiser.safetensors")
-    for name, source in (("tokenizer", "tiny-portraits"), ("vae", "tiny-portraits-early")):
-        shutil.copytree(models / source / name, work.folder / name, dirs_exist_ok=True)
+    for name, model in (("tokenizer", "tiny-portraits"), ("vae", "tiny-portraits-early")):
+        shutil.copytree(models / model / name, work.folder / name, dirs_exist_ok=True)
     (copy / "source.txt").write_text(source, encoding="utf-8")
     copy.rename(work.start)
 
@@ -95,9 +95,12 @@ def parse_arguments() -> argparse.Namespace:
         parser.add_argument(f"--{stage}-samples", type=int, metavar="N",
                             help=f"to see in all, default {plan.samples:,}{further}")  # fmt: skip
     options = parser.parse_args()
-    for stage in NEEDED:
-        if not options.start and vars(options)[f"{stage}_samples"] == 0:
-            parser.error(f"--{stage}-samples 0 needs --start: there are no weights yet.")
+    for stage in ("guide", *NEEDED):
+        option = "guide" if stage == "guide" else "start"
+        trained = options.state / ("guide" if stage == "guide" else f"{stage}.checkpoint.pt")
+        left_out = vars(options)[f"{stage.replace('-', '_')}_samples"] == 0
+        if left_out and not vars(options)[option] and not trained.exists():
+            parser.error(f"--{stage}-samples 0 needs --{option}: there are no weights yet.")
     return options
 
 

@@ -99,7 +99,10 @@ def steps_needed(needed: Mapping[str, float], near: float) -> Verdict:
         return Verdict("not tested", f"with {fast}, no number of steps that was tried is enough.")
     held = few <= 25 and many >= 50
     here = "held" if held else "mixed" if few < many else "contradicted"
-    why = f"of the steps tried, {slow} needs {many} to come within {near:g} of 255 of the converged"
+    steps = "more than the largest number" if isinf(many) else many
+    why = (
+        f"of the steps tried, {slow} needs {steps} to come within {near:g} of 255 of the converged"
+    )
     return Verdict(here, f"{why} images, {fast} {few}.")
 
 
@@ -153,8 +156,8 @@ def newer_checkpoint(scores: Mapping[str, tuple[float, float]]) -> Verdict:
 def decoder(psnr: Sequence[float], edges: Sequence[float]) -> Verdict:
     """L13, by two scores, each before and after. Held: both improve. Mixed: one of them."""
     wins = sum([psnr[1] > psnr[0], abs(edges[1] - 1) < abs(edges[0] - 1)])  # NumPy's numbers too
-    why = f"with the decoder that was trained further, edges {edges[0]:.0%}, then {edges[1]:.0%}; "
-    why += f"PSNR {psnr[0]:.1f}, then {psnr[1]:.1f} dB."
+    why = f"with the further-trained decoder, edges go from {edges[0]:.0%} to {edges[1]:.0%}, "
+    why += f"and PSNR from {psnr[0]:.1f} to {psnr[1]:.1f} dB."
     return Verdict(("contradicted", "mixed", "held")[wins], why)
 
 

@@ -50,7 +50,7 @@ def check_images(images: Sequence[Image.Image] | Mapping[str, Image.Image]) -> N
                 f"smaller than {LARGEST // 1_000_000} megapixels."
             )
         if all(low == high for low, high in image.convert("RGB").getextrema()):
-            raise ValueError(f"Image {name} has one color only: there is nothing to learn from it.")
+            raise ValueError(f"Image {name} has one color only, at least in its central square.")
 
 
 def _check_count(count: int) -> None:

@@ -139,7 +139,8 @@ def is_this_normal(
         model: the name in `MODELS` of the model that was called.
 
     Raises:
-        ValueError: the measurement has no number of steps, or the card or the model is not known.
+        ValueError: the measurement has no number of steps or no PIL images, or the card or model is
+            not known.
     """
     steps, images = measurement.num_inference_steps, measurement.images
     if not steps:

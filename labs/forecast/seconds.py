@@ -15,7 +15,8 @@ from labs.forecast.gpus import Card, find_card
 from labs.forecast.operations import KINDS, Operations, operations_of
 from labs.forecast.rates import Constants, Rates, rates_of
 
-# Times the likely forecast, a range that holds nine of ten published times at batch 4 and more.
+# The likely forecast is multiplied by these: nine of ten published times for batches of 4 and more
+# are within the range.
 SPREAD: Range = np.array([0.85, 1.0, 1.4])
 # Seconds outside the networks: of a call, and to convert an image.
 CALL_SECONDS, IMAGE_SECONDS = 0.02, 0.01
@@ -134,7 +135,7 @@ def forecast_seconds(
     label += f"{num_inference_steps} steps, {dtype}, {attention} attention"
     label += ", compiled" * compiled
     if upcast and isinstance(machine, Rates):
-        label += " (VAE decode too, which runs in float32)"
+        label += " (also for the VAE decode, which runs in float32)"
     return SecondsForecast(label, batch_size, parts, times, limits)
 
 

@@ -98,8 +98,8 @@ def to_code(settings: Settings, pipeline: DiffusionPipeline) -> str:
             source = os.path.relpath(source)
     revision = f"\n    revision={settings.revision!r}," if settings.revision else ""
     loras = f"# Load LoRA weights here: {settings.loras}.\n" if settings.loras else ""
-    if few := getattr(getattr(pipeline, "unet", None), "few_steps", None):
-        loras += f"# Call use_few_steps(pipeline, {few!r}) here.\n"
+    few_steps = getattr(getattr(pipeline, "unet", None), "few_steps", None)
+    merged = f"# Call use_few_steps(pipeline, {few_steps!r}) here.\n" if few_steps else ""
     size, negative = f"height={settings.height}, width={settings.width}", ""
     if settings.negative_prompt and "negative_prompt" in call_arguments(pipeline):
         negative = f"\n    negative_prompt={settings.negative_prompt!r},"
@@ -112,7 +112,7 @@ pipeline = {settings.pipeline}.from_pretrained(
     dtype=torch.{settings.dtype},
     use_safetensors=True,
 ).to({str(pipeline.device)!r})
-pipeline.scheduler = {settings.scheduler}.from_config(pipeline.scheduler.config)
+{merged}pipeline.scheduler = {settings.scheduler}.from_config(pipeline.scheduler.config)
 {loras}image = pipeline(
     prompt={settings.prompt!r},{negative}
     num_inference_steps={settings.num_inference_steps},

@@ -52,8 +52,8 @@ def generate(
 
     Raises:
         Stopped: `on_step` returned False.
-        ValueError: the scheduler does not fit, the pipeline starts from an image, or DeepCache is
-            enabled on it.
+        ValueError: the scheduler does not fit, the pipeline starts from an image, the strength
+            leaves no step, or DeepCache is enabled on it.
 
     Source: diffusers, "Pipeline callbacks".
     """
@@ -81,15 +81,15 @@ def generate(
         side = default_size(pipeline)
         size = (inputs.pop("width", side), inputs.pop("height", side))
         inputs |= {"image": [ImageOps.fit(start, size)] * len(settings), "strength": strength}
-    skipped, steps = 0, first.num_inference_steps
+    left_out, steps = 0, first.num_inference_steps
     if start is not None:
-        if not int(steps * strength):
+        left_out = _steps_left_out(copied, steps, strength)
+        if left_out >= steps:
             raise ValueError(
                 f"A strength of {strength} leaves no step of {steps}: raise one of them."
             )
-        skipped = (steps - min(int(steps * strength), steps)) * copied.scheduler.order
     if on_step:
-        _after_each_step(copied.scheduler, on_step, skipped)
+        _after_each_step(copied.scheduler, on_step, left_out * copied.scheduler.order)
     try:
         return copied(**{key: val for key, val in inputs.items() if key in arguments}).images
     finally:
@@ -171,6 +171,15 @@ def _notice_text(text: str, pipeline: Any) -> str:
     if unknown := [word for word in words if all(len(t.tokenize(word)) > 1 for t in tokenizers)]:
         sentences.append(f"Not in the vocabulary, so read in pieces: {', '.join(unknown)}.")
     return " ".join(sentences)
+
+
+def _steps_left_out(pipeline: DiffusionPipeline, steps: int, strength: float) -> int:
+    """The number of steps that an image-to-image pipeline leaves out at the beginning."""
+    if type(pipeline).__name__.startswith("LatentConsistency"):
+        return 0  # it spreads all of its steps over what the strength leaves
+    if getattr(pipeline, "unet", None) is None:  # Flux, Stable Diffusion 3 and others round up
+        return int(max(steps - steps * strength, 0))
+    return max(steps - int(steps * strength), 0)
 
 
 def _after_each_step(scheduler: Any, on_step: OnStep, skipped: int) -> None:

@@ -103,7 +103,7 @@ def test_this_machine_is_forecast_like_a_card(machine):
 
 def test_what_runs_in_another_dtype_than_was_measured_is_said(machine):
     label = forecast_seconds("sdxl-shape", replace(machine, dtype="float16")).label
-    assert label.endswith(" (VAE decode too, which runs in float32)")
+    assert label.endswith(" (also for the VAE decode, which runs in float32)")
 
 
 @pytest.mark.parametrize("settings", [{"dtype": "float16"}, {"tf32": True}], ids=str)
