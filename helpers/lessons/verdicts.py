@@ -80,7 +80,7 @@ def half_precision(measured: Measurement, device: str) -> Verdict:
     """L5. Held: three quarters of the page's speedup, beyond the noise; it is about a GPU."""
     if device != "cpu":
         return _speedup(measured, 30 / 11)
-    why = f"it is about float16 on a GPU. On this CPU, {measured.label} is {measured.speedup:.1f}"
+    why = f"it is about float16 on a GPU. On this CPU, {measured.label} is {measured.speedup:.2f}"
     why += " times as fast as float32"
     if measured.is_faster is None:
         why += ", which is no measurable difference"
