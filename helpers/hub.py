@@ -103,13 +103,14 @@ def fetch(hub_id: str, download: Callable[..., str], advice: str = "") -> Path:
             # It is missing, or needs a license or another token: huggingface_hub says which.
             raise ValueError(f"The Hub refuses {hub_id!r}: {cause} {advice}") from error
         # Xet, which carries most downloads, reports a full disk in words alone.
-        if getattr(error, "errno", None) in DISK_IS_FULL or "(os error 28)" in str(error):
+        full = any(f"(os error {number})" in str(error) for number in DISK_IS_FULL)
+        if full or getattr(error, "errno", None) in DISK_IS_FULL:
             raise OSError(
                 f"There is no room for {hub_id!r} in {constants.HF_HUB_CACHE} ({error}). Free some "
                 "space, or set HF_HOME to a folder on another disk before Python starts; then try "
                 "again: files that have arrived are kept."
             ) from error
-        if getattr(error, "errno", None) or isinstance(error, ValueError):
+        if getattr(error, "errno", None) or isinstance(error, ValueError | AttributeError):
             raise  # a disk that may not be written to, or custom code: it says so itself
         if "necessary `safetensors` weights" in str(error):
             raise ValueError(
@@ -139,7 +140,7 @@ def check_parts(folder: Path) -> None:
     from diffusers import DiffusionPipeline
 
     for part, kind in DiffusionPipeline.load_config(folder).items():
-        if part == "_class_name" or not isinstance(kind, list) or kind[0] is None:
+        if part.startswith("_") or not isinstance(kind, list) or not isinstance(kind[0], str):
             continue
         if not any((folder / part).glob("*")):
             raise FileNotFoundError(
@@ -158,7 +159,7 @@ def _download_pipeline(hub_id: str) -> Path:
     if row and not isinstance(cached, str):
         print(
             f"{row.name}: {row.download}, is kept in {constants.HF_HUB_CACHE}. Its license is "
-            f"{row.license}: read on {constants.ENDPOINT}/{row.id} what it allows."
+            f"{row.license}: see {constants.ENDPOINT}/{row.id} for what it allows."
         )
     advice = nearest(hub_id, {*MODELS, *(model.id for model in MODELS.values())})
     if row and row.earlier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +21,17 @@ def make_generators(seeds: int | Iterable[int]) -> list[torch.Generator]:
     device and the batch. A generator moves on when it is used: make new ones for each call.
 
     Raises:
-        ValueError: a seed is below 0, where PyTorch would take another one, or above 2**64 - 1.
+        ValueError: a seed is no whole number, below 0 or above 2**64 - 1.
 
     Source: diffusers, "Reproducible pipelines".
     """
     single = not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) == 0
-    numbers = [operator.index(number) for number in ([seeds] if single else seeds)]
-    for number in numbers:
-        if not 0 <= number < 2**64:
-            raise ValueError(f"A seed is a whole number from 0 to 2**64 - 1, not {number}.")
-    return [torch.Generator("cpu").manual_seed(number) for number in numbers]
+    listed = [seeds] if single else list(seeds)
+    with suppress(TypeError):  # a seed that is no whole number
+        numbers = [operator.index(seed) for seed in listed]
+        if all(0 <= number < 2**64 for number in numbers):
+            return [torch.Generator("cpu").manual_seed(number) for number in numbers]
+    raise ValueError(f"A seed is a whole number from 0 to 2**64 - 1, not {listed!r:.60}.")
 
 
 def list_prompts(prompts: str | Iterable[str], count: int) -> list[str]:
@@ -61,8 +63,8 @@ def get_inputs(
         seeds: other seeds than 0 to batch_size - 1, one for each image.
 
     Raises:
-        ValueError: batch size or steps are below 1, a seed or a prompt is none, or they are not one
-            for each image.
+        ValueError: batch size or steps are below 1, a prompt is not text, a seed is not a whole
+            number from 0 to 2**64 - 1, or there is not one of each for each image.
 
     Source: diffusers, "Effective and efficient diffusion", `get_inputs`.
     """

@@ -51,7 +51,7 @@ def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto"
     Source: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
     Supervision".
     """
-    place = pick_device(device)
+    device = pick_device(device)
     quiet_libraries()
     from transformers import AutoModel, CLIPProcessor
 
@@ -61,7 +61,7 @@ def load_judge(judge: str = "tiny-judge", *, device: str | torch.device = "auto"
     # Pillow resizes the same way on every machine, with or without torchvision.
     processor = CLIPProcessor.from_pretrained(folder, backend="pil")
     vocabulary = (MODELS_FOLDER / "tiny-judge/vocabulary.json").read_text(encoding="utf-8")
-    return Judge(model.to(place).eval(), processor, json.loads(vocabulary))
+    return Judge(model.to(device).eval(), processor, json.loads(vocabulary))
 
 
 def read_attributes(images: Sequence[Image.Image], judge: Judge) -> pandas.DataFrame:
@@ -116,7 +116,8 @@ def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]
         for phrase in sorted(known, key=len, reverse=True)
     }
     named = "|".join(patterns[phrase] for phrase in patterns if not phrase.startswith("no "))
-    words = re.sub(f"{EXCLUDED}(?:{named})", "", " ".join(prompt.split()), flags=re.IGNORECASE)
+    prompt = " ".join(prompt.split())
+    words = re.sub(f"{EXCLUDED}(?:{named})", "", prompt, flags=re.IGNORECASE)
     wanted: dict[str, str] = {}
     for attribute, entry in vocabulary.items():
         found = {
@@ -129,8 +130,12 @@ def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]
             wanted[attribute] = found[max(found, key=len)]
     if not wanted:
         return {}  # nothing in the prompt is known, so there is nothing to read
-    both = {name: entry.get("default") for name, entry in vocabulary.items()} | wanted
-    return {name: value for name, value in both.items() if value}
+    both = {}
+    for attribute, entry in vocabulary.items():
+        usual = entry["values"].get(default := entry.get("default"), ())
+        excluded = any(re.search(patterns[phrase], prompt, re.IGNORECASE) for phrase in usual)
+        both[attribute] = wanted.get(attribute) or (None if excluded else default)
+    return {attribute: value for attribute, value in both.items() if value}
 
 
 def adherence(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # The GTX 16 series, and other cards with its chips.
-BROKEN_FLOAT16 = r"GTX 16|MX[45]50|\bT(500|550|600|1000|1200|2000)\b|CMP 30HX"
+BROKEN_FLOAT16 = r"GTX 16|MX[45]50|\bT(400|500|550|600|1000|1200|2000)\b|CMP 30HX"
 SMALL = 50e6  # parameters of a pipeline that one CPU thread runs best
 
 # The pipelines that can be built from configs alone, with the classes of their text encoders.
@@ -172,7 +172,7 @@ def set_threads_for(pipeline: DiffusionPipeline) -> int:
 
 @contextmanager
 def cpu_threads(threads: int) -> Iterator[None]:
-    """Let PyTorch use so many CPU threads inside a `with` block, and the former number after it."""
+    """Use this many CPU threads inside a `with` block, then restore the previous number."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -205,7 +205,7 @@ def use_scheduler(
     if name not in known:
         raise ValueError(
             f"{name!r:.40} is not a scheduler that fits this pipeline and is installed. "
-            f"{nearest(name, known)}"
+            f"{nearest(name, known)} Set pipeline.scheduler yourself to use it all the same."
         )
     pipeline.scheduler = known[name].from_config(pipeline.scheduler.config)
     return pipeline
@@ -214,15 +214,16 @@ def use_scheduler(
 def compatible_schedulers(pipeline: DiffusionPipeline) -> dict[str, type[SchedulerMixin]]:
     """The schedulers that can sample from a pipeline, by name.
 
-    EDM's, which ignore the noise schedule that the model was trained with, would generate noise.
+    EDM's, which ignore the noise schedule that the model was trained with, would generate noise;
+    DPM-Solver SDE draws noise without the generator, so no seed generates its image again.
     """
     trained = {"beta_start", "beta_end"} & set(pipeline.scheduler.config)
-    classes = [*pipeline.scheduler.compatibles, type(pipeline.scheduler)]
-    return {
-        kind.__name__: kind
-        for kind in sorted(classes, key=lambda kind: kind.__name__)
-        if trained <= set(inspect.signature(kind.__init__).parameters)
-    }
+    found = {}
+    for kind in [*pipeline.scheduler.compatibles, type(pipeline.scheduler)]:
+        parameters = set(inspect.signature(kind.__init__).parameters)
+        if trained <= parameters and "noise_sampler_seed" not in parameters:
+            found[kind.__name__] = kind
+    return dict(sorted(found.items()))
 
 
 def quiet_libraries() -> None:

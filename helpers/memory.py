@@ -7,7 +7,7 @@ import sys
 import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # How the CPU's allocator, CUDA, MPS, cuBLAS, the C++ library and oneDNN say it.
 OUT_OF_MEMORY = re.compile(
-    "can't allocate memory|not enough memory|out of memory|ALLOC_FAILED|bad_alloc"
-    "|could not create a (memory object|primitive)$"
+    "can't allocate memory|not enough memory|out of memory|Invalid buffer size|ALLOC_FAILED"
+    "|bad_alloc|could not create a (memory object|primitive)$"
 )
 
 
@@ -30,7 +30,6 @@ class PeakMemory:
 
     bytes: int
     how: str  # the way it was measured
-    result: Any = field(default=None, repr=False, compare=False)  # what the call returned
 
     def __str__(self) -> str:
         return f"{format_bytes(self.bytes)} peak memory, measured by {self.how}"
@@ -39,9 +38,8 @@ class PeakMemory:
 def peak_memory(fn: Callable[[], Any], pipeline: DiffusionPipeline) -> PeakMemory:
     """Make a call and return the most memory that it used at once.
 
-    On CUDA this is what the allocator reports. On MPS, which keeps no record of the peak, it is
-    what Metal's driver holds after the call, freed blocks included. On a CPU the storages of live
-    tensors are counted, without what a kernel allocates and frees itself.
+    On CUDA this is what the allocator reports. Elsewhere the storages of live tensors are counted,
+    without what a kernel allocates and frees itself: Metal keeps no record of the peak.
 
     Args:
         fn: called without arguments, such as `lambda: pipeline(**get_inputs(4))`.
@@ -51,18 +49,15 @@ def peak_memory(fn: Callable[[], Any], pipeline: DiffusionPipeline) -> PeakMemor
     """
     device = pipeline._execution_device
     free_memory()
-    if device.type == "cpu":
+    if device.type != "cuda":
         weights = tensors_of(*modules_of(pipeline).values())
         with LiveStorages(ignored=weights, start=bytes_of(weights)) as storages:
-            result = fn()
-        return PeakMemory(storages.peak, "live tensors", result)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    result = fn()
+            fn()
+        return PeakMemory(storages.peak, "live tensors")
+    torch.cuda.reset_peak_memory_stats(device)
+    fn()
     torch.accelerator.synchronize(device)
-    if device.type == "cuda":
-        return PeakMemory(torch.cuda.max_memory_allocated(device), "CUDA's allocator", result)
-    return PeakMemory(torch.mps.driver_allocated_memory(), "Metal's driver", result)
+    return PeakMemory(torch.cuda.max_memory_allocated(device), "CUDA's allocator")
 
 
 def free_memory() -> None:

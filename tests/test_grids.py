@@ -81,10 +81,7 @@ def test_labels_are_drawn_below_each_picture_and_leave_it_alone(size):
 
 @pytest.mark.parametrize(
     "label",
-    [
-        "DPMSolverMultistepScheduler, 20 steps, 0.39 s, guidance 7.5, seed 12345678",
-        "a" * 200,
-    ],
+    ["DPMSolverMultistepScheduler, 20 steps, 0.39 s, guidance 7.5, seed 12345678", "a" * 200],
 )
 def test_a_long_label_is_wrapped_or_shrunk_until_it_touches_nothing(label):
     grid = image_grid(squares(3, (256, 256)), rows=1, labels=[label, label, "short"])
@@ -131,10 +128,7 @@ def test_the_distance_agrees_with_numpy():
 
 @pytest.mark.parametrize(
     ("colors", "which"),
-    [
-        (["red", "black"], "Image 2 is"),
-        (["black", "red", "black"], "Images 1, 3 are"),
-    ],
+    [(["red", "black"], "Image 2 is"), (["black", "red", "black"], "Images 1, 3 are")],
 )
 def test_black_images_are_explained_when_their_grid_is_shown(colors, which, displayed, capsys):
     grid = image_grid([Image.new("RGB", (8, 8), color) for color in colors])

@@ -19,7 +19,7 @@ def test_seeds_may_be_a_number_or_any_series(seeds):
 
 @pytest.mark.parametrize("seed", [1.5, "1", None, -1, 2**64])
 def test_what_is_no_seed_is_refused(seed):
-    with pytest.raises((TypeError, ValueError), match=r"as an integer|from 0 to 2\*\*64 - 1"):
+    with pytest.raises(ValueError, match=r"from 0 to 2\*\*64 - 1, not "):
         make_generators([0, seed])
 
 

@@ -83,6 +83,12 @@ def test_what_is_to_be_absent_or_a_part_of_a_word_is_not_asked_for(vocabulary, w
     assert wanted == {"subject": "knight", "age": "adult"} | PLAIN
 
 
+def test_a_default_that_the_prompt_excludes_is_not_asked_for(vocabulary):
+    assert wanted_attributes("a knight, not middle-aged, not a photo", vocabulary) == {
+        name: value for name, value in ({"subject": "knight"} | PLAIN).items() if name != "style"
+    }
+
+
 def test_every_phrase_of_the_vocabulary_means_its_value(vocabulary):
     for attribute, entry in vocabulary.items():
         for value, phrases in entry["values"].items():

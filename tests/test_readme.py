@@ -41,3 +41,11 @@ def test_the_teaching_plans_add_up(minutes):
     (plan,) = re.findall(rf"^### {minutes} minutes(.*?)(?=^##)", text, re.DOTALL | re.MULTILINE)
     rows = re.findall(r"\| (\d+) \| (\d+) \|$", plan, re.MULTILINE)
     assert sum(int(part) for row in rows for part in row) == minutes
+
+
+def test_the_table_of_seconds_is_what_notebook_06_measured():
+    row = next(line for line in README.splitlines() if " | tiny-portraits | " in line)
+    stored = (ROOT / "notebooks/06_faster.ipynb").read_text(encoding="utf-8")
+    labels = ("50 steps, PNDM", "20 steps", "OpenVINO, 2 threads", "4 steps, few-step weights")
+    measured = [re.search(rf'"{label}: ([\d.]+) s', stored)[1] for label in labels]
+    assert re.findall(r"[\d.]+(?= s )", row) == [f"{float(seconds):.2f}" for seconds in measured]

@@ -1,7 +1,7 @@
 """Check readers' answers: each check tries the answer and says in a sentence what it found.
 
 Every check takes the answer first, which is `None` while the exercise is untouched, and returns a
-sentence that begins with "Right", "Not yet" or "Not tried yet". None of them holds the solution.
+sentence that begins with "Right", "Not yet" or "Not tried yet".
 """
 
 from __future__ import annotations
@@ -118,12 +118,12 @@ def show_beside(images: Images, references: Images, labels: Sequence[str]) -> No
 @checks(Image.Image | list, "an image, or a list of images")
 def same_images(answer: Image.Image | Images, references: Image.Image | Images) -> str:
     """Are these the same images, generated again?"""
-    own, others = require_images(answer), require_images(references)
-    require(len(own) == len(others), f"there are {len(own)} images, not {len(others)}.")
-    copied = any(image is other for image in own for other in others)
+    yours, others = require_images(answer), require_images(references)
+    require(len(yours) == len(others), f"there are {len(yours)} images, not {len(others)}.")
+    copied = any(image is other for image in yours for other in others)
     require(not copied, "these are the images themselves; generate them again.")
-    show_beside(own, others, ["yours", "reference"])
-    distances = [image_distance(a, b) for a, b in zip(own, others, strict=True)]
+    show_beside(yours, others, ["yours", "reference"])
+    distances = [image_distance(a, b) for a, b in zip(yours, others, strict=True)]
     found = ", ".join(f"{value:.0f}" for value in distances)
     require(max(distances) <= SAME, f"the distance from the reference, of 255, is {found}.")
     return "the same, generated again."
@@ -220,7 +220,7 @@ def negative_prompt_that_removes(
     negative = {"negative_prompt": [answer] * len(seeds)}
     images = generate_images(pipeline, prompt, seeds, **negative, **inputs)
     before, count = (
-        int((read_attributes(some, judge)[attribute] == value).sum()) for some in (without, images)
+        int((read_attributes(made, judge)[attribute] == value).sum()) for made in (without, images)
     )
     show_beside(images, without, [f"negative: {answer}", "no negative prompt"])
     found = f"with it, {count} of {len(seeds)} images show {value}; without it, {before} do."
@@ -234,13 +234,13 @@ def prompt_as_read(answer: str, pipeline: Pipeline, long_prompt: str) -> str:
     require(not cut, f"of this prompt, {cut!r:.60} is still not read.")
     logging.disable(logging.WARNING)  # the pipeline's, which says where it stops reading
     try:
-        own, reference = (
+        yours, reference = (
             generate_images(pipeline, text, 0, **STEPS) for text in (answer, long_prompt)
         )
     finally:
         logging.disable(logging.NOTSET)
-    show_beside(own, reference, ["your prompt", "the long prompt"])
-    require_same(own[0], reference[0], "the image of the long prompt")
+    show_beside(yours, reference, ["your prompt", "the long prompt"])
+    require_same(yours[0], reference[0], "the image of the long prompt")
     return f"the same image; {truncated_words(long_prompt, pipeline)!r} had no effect."
 
 
@@ -324,17 +324,17 @@ def denoising_step(answer: Function, pipeline: Pipeline, prompt: str, seed: int)
     """
     from diffusers import DDIMScheduler
 
-    class Own(DDIMScheduler):
+    class WithAnswer(DDIMScheduler):
         def step(self, model_output: Any, timestep: Any, sample: Any, **kwargs: Any) -> tuple[Any]:
             kept, later = self.alphas_cumprod, timestep - 50  # 1,000 timesteps in 20 steps
             then = kept[later] if later >= 0 else self.final_alpha_cumprod
             return (answer(sample, model_output, kept[timestep], then),)
 
-    own, images = copy.copy(pipeline), []  # a copy shares the weights
-    config = {**own.scheduler.config, "timestep_spacing": "leading", "clip_sample": False}
-    for scheduler in (Own, DDIMScheduler):
-        own.scheduler = scheduler.from_config(config)
-        images += generate_images(own, prompt, seed, **STEPS)
+    copied, images = copy.copy(pipeline), []  # a copy shares the weights
+    config = {**copied.scheduler.config, "timestep_spacing": "leading", "clip_sample": False}
+    for scheduler in (WithAnswer, DDIMScheduler):
+        copied.scheduler = scheduler.from_config(config)
+        images += generate_images(copied, prompt, seed, **STEPS)
     show_beside(images[:1], images[1:], ["your step", "DDIMScheduler"])
     require_same(*images, "the image of DDIM")
     return "your step generates the image of DDIM."
@@ -356,10 +356,10 @@ def slerp(answer: Function, pipeline: Pipeline, prompt: str, seeds: Sequence[int
     grid = image_grid(images, rows=1, labels=labels)
     show(grid, alt="Your image and the reference, between the images of the two seeds.")
     for share, wanted in ((0, a), (0.5, half), (1, b)):
-        own = answer(a, b, share)
-        found = f"at {share:g} the standard deviation is {own.std():.2f}"
+        yours = answer(a, b, share)
+        found = f"at {share:g} the standard deviation is {yours.std():.2f}"
         hint = f"{found}, and that of the reference {wanted.std():.2f}."
-        require(torch.allclose(own, wanted, atol=1e-3), hint)
+        require(torch.allclose(yours, wanted, atol=1e-3), hint)
     return "noise at both ends, and noise of the same strength between them."
 
 

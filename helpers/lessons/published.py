@@ -50,7 +50,7 @@ CLAIMS: dict[str, Claim] = {
         "by count: a T4 denoises 6.9 steps a second, so the 51 runs of PNDM take 7.4 s and 20 take "
         f"2.9 s, 2.55 times as fast ({TORCH2}).",
     ),
-    "L9": Claim("A seed for each image lets a good one be made again."),
+    "L9": Claim("A seed for each image lets you generate a good one again."),
     "L10": Claim(
         "A batch of 4 probably runs out of memory, most of it for attention.",
         "contradicted",
