@@ -46,6 +46,8 @@ def train(
         FloatingPointError: the loss is not a finite number.
     """
     parameters = [param for param in parameters if param.requires_grad]
+    if not parameters:
+        raise ValueError("No parameter requires a gradient: call unet.add_adapter(...) first.")
     optimizer = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / WARMUP) * (1 - step / steps)
@@ -59,11 +61,11 @@ def train(
                 raise FloatingPointError(
                     f"The loss of step {step} is {loss.item()}: lower the learning rate."
                 )
+            optimizer.zero_grad()  # of what a call before left, too
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()
-            optimizer.zero_grad()
             losses.append(loss.item())
             if step % 10 == 0:
                 save()

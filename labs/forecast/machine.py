@@ -79,10 +79,7 @@ def _probes(
     matrices, row = [kernel.view(768, 768) for kernel in kernels], random(1, 768)
     weights = sum(kernel.numel() for kernel in kernels)
     return {
-        "convolution": (
-            lambda: conv2d(image, kernel, padding=1),
-            2 * 9 * 128 * image.numel(),
-        ),
+        "convolution": (lambda: conv2d(image, kernel, padding=1), 2 * 9 * 128 * image.numel()),
         "product": (lambda: linear(rows, matrix), 2 * 256 * rows.numel()),
         "attention": (
             lambda: [attention(queries, keys, keys) for keys in (queries, words)],

@@ -148,12 +148,15 @@ def what_fits(model: str | Path, **options: Any) -> pandas.DataFrame:
         that is forecast; and the largest that fits at most, by the least. 0 for none.
     """
     sizes = (1, 4, 16, 64, 256, 512)
-    ranges = [forecast_memory(model, batch_size=size, **options).process for size in sizes]
-    least, _, most = zip(*ranges, strict=True)
-    memory = np.array([card.memory_gib * 2**30 for card in CARDS.values()])
-    table = {
-        "memory (GB)": memory / 1e9,
-        "largest batch": np.interp(memory, most, sizes, left=0).astype(int),
-        "at most": np.interp(memory, least, sizes, left=0).astype(int),
-    }
-    return pandas.DataFrame(table, index=pandas.Index(CARDS, name="GPU"))
+    asked, limits, rows = options.pop("attention", "sdpa"), {}, []
+    for card in CARDS.values():
+        attention, memory = card.attention_in_memory(asked), card.memory_gib * 2**30
+        if attention not in limits:
+            options["attention"] = attention
+            ranges = [forecast_memory(model, batch_size=n, **options).process for n in sizes]
+            limits[attention] = list(zip(*ranges, strict=True))
+        least, _, most = limits[attention]
+        batches = (int(np.interp(memory, limit, sizes, left=0)) for limit in (most, least))
+        rows.append([memory / 1e9, *batches])
+    columns = ["memory (GB)", "largest batch", "at most"]
+    return pandas.DataFrame(rows, pandas.Index(CARDS, name="GPU"), columns)

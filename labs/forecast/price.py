@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,9 @@ def what_will_it_take(
     """
     check_count("images", images)
     prices = {find_card(name).name: price for name, price in (price_per_hour or {}).items()}
+    if wrong := [price for price in prices.values() if not isinstance(price, Real)]:
+        raise ValueError(f"price_per_hour has {wrong[0]!r}: use numbers.")
+    gpus = [gpus] if isinstance(gpus, str) else gpus
     cards = [find_card(name) for name in (gpus if gpus is not None else prices or CARDS)]
     batches = BATCHES if batch_size is None else (batch_size,)
     how = {name: settings[name] for name in SHARED_SETTINGS & settings.keys()}

@@ -119,6 +119,8 @@ def forecast_seconds(
     upcast = "text encoder 2" in components and dtype == "float16"
     if upcast:
         rates["VAE decode"] = rates_in("float32")  # as Diffusers does: SDXL's overflows float16
+    if not isinstance(guidance, bool | np.bool_):
+        raise ValueError(f"guidance is {guidance!r}: use True or False.")
     samples = dict.fromkeys(components, batch_size)
     samples["UNet step"] *= 1 + guidance
     times = {part: 1 + (guidance and part.startswith("text")) for part in components}

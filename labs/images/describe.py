@@ -6,6 +6,7 @@ import copy
 import hashlib
 import os
 import re
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from helpers import MODELS, use_scheduler
+from helpers.hub import variant_of
 from helpers.models import MODELS_FOLDER
 from labs.images.generate import call_arguments, default_size
 from labs.images.settings import NAME, Settings
@@ -91,13 +93,23 @@ def to_code(settings: Settings, pipeline: DiffusionPipeline) -> str:
     if settings.model in MODELS and MODELS[settings.model].random_weights:
         options = f"device={pipeline.device.type!r}, dtype={settings.dtype!r}"
         return f"# Random weights: load them with load_pipeline({settings.model!r}, {options}).\n"
-    source = settings.model
+    source, options = settings.model, ""
     if not settings.revision and os.path.exists(pipeline.name_or_path):
         source = str(pipeline.name_or_path)
+        if variant := variant_of(Path(source)):
+            options = f"\n    variant={variant!r},"
         with suppress(ValueError):  # on Windows, a path on another drive
             source = os.path.relpath(source)
-    revision = f"\n    revision={settings.revision!r}," if settings.revision else ""
+    elif settings.revision:
+        options = f"\n    revision={settings.revision!r},"
     loras = f"# Load LoRA weights here: {settings.loras}.\n" if settings.loras else ""
+    folders = {
+        part: Path(str(getattr(getattr(network, "config", None), "_name_or_path", ""))).parent
+        for part, network in _networks(pipeline).items()
+    }
+    (usual, _), *_ = Counter(folders.values()).most_common(1)
+    replaced = [part for part, folder in folders.items() if folder != usual]
+    parts = f"# Replace {' and '.join(replaced)} here, as it was done.\n" if replaced else ""
     few_steps = getattr(getattr(pipeline, "unet", None), "few_steps", None)
     merged = f"# Call use_few_steps(pipeline, {few_steps!r}) here.\n" if few_steps else ""
     size, negative = f"height={settings.height}, width={settings.width}", ""
@@ -108,11 +120,11 @@ import torch
 from diffusers import {settings.pipeline}, {settings.scheduler}
 
 pipeline = {settings.pipeline}.from_pretrained(
-    {source.replace(os.sep, "/")!r},{revision}
+    {source.replace(os.sep, "/")!r},{options}
     dtype=torch.{settings.dtype},
     use_safetensors=True,
 ).to({str(pipeline.device)!r})
-{merged}pipeline.scheduler = {settings.scheduler}.from_config(pipeline.scheduler.config)
+{parts}{merged}pipeline.scheduler = {settings.scheduler}.from_config(pipeline.scheduler.config)
 {loras}image = pipeline(
     prompt={settings.prompt!r},{negative}
     num_inference_steps={settings.num_inference_steps},

@@ -77,12 +77,11 @@ def generate(
     if first.height or first.width:
         inputs["height"] = first.height or default_size(pipeline)
         inputs["width"] = first.width or default_size(pipeline)
+    left_out, steps = 0, first.num_inference_steps
     if start is not None:
         side = default_size(pipeline)
         size = (inputs.pop("width", side), inputs.pop("height", side))
         inputs |= {"image": [ImageOps.fit(start, size)] * len(settings), "strength": strength}
-    left_out, steps = 0, first.num_inference_steps
-    if start is not None:
         left_out = _steps_left_out(copied, steps, strength)
         if left_out >= steps:
             raise ValueError(
@@ -130,7 +129,7 @@ def default_size(pipeline: DiffusionPipeline) -> int | None:
     """Return the pixels of a side that a pipeline generates by default; None if it is unknown."""
     for name in ("unet", "transformer"):
         side = getattr(getattr(getattr(pipeline, name, None), "config", None), "sample_size", None)
-        if isinstance(side, int):
+        if isinstance(side, int) and hasattr(pipeline, "vae_scale_factor"):
             return side * pipeline.vae_scale_factor
     return None
 
@@ -167,7 +166,7 @@ def _notice_text(text: str, pipeline: Any) -> str:
             sentences.append(
                 f"Only one vector of {token} is read: load it as {lower}, and write it so."
             )
-    words = dict.fromkeys(re.findall(r"[^\W\d_]+", text))
+    words = dict.fromkeys(re.findall(r"[^\W\d_]+", text)) if tokenizers else {}
     if unknown := [word for word in words if all(len(t.tokenize(word)) > 1 for t in tokenizers)]:
         sentences.append(f"Not in the vocabulary, so read in pieces: {', '.join(unknown)}.")
     return " ".join(sentences)

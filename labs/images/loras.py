@@ -31,7 +31,11 @@ def use_lora(pipeline: Any, lora: str | Path | None, strength: float | str = 1.0
     """
     if lora is None:
         return switch_lora(pipeline, {})
-    strength, place = float(strength), find_weights(lora)
+    try:
+        strength = float(strength)
+    except (TypeError, ValueError):
+        raise ValueError(f"A LoRA's strength should be a number, not {strength!r}.") from None
+    place = find_weights(lora)
     files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
     files = [file for file in files if file.stem == "pytorch_lora_weights"] or files
     if len(files) > 1:

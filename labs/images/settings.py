@@ -21,7 +21,6 @@ SAMPLERS = {
     "DDIMScheduler": "DDIM",
     "DEISMultistepScheduler": "DEIS",
     "DPMSolverMultistepScheduler": "DPM++ 2M",
-    "DPMSolverSDEScheduler": "DPM++ SDE",
     "EulerAncestralDiscreteScheduler": "Euler a",
     "EulerDiscreteScheduler": "Euler",
     "HeunDiscreteScheduler": "Heun",
@@ -97,7 +96,9 @@ class Settings(BaseModel):
 
     @field_validator("seed", "num_inference_steps", "guidance_scale", mode="before")
     @classmethod
-    def _refuse_bool(cls, value: Any) -> Any:
+    def _check_number(cls, value: Any) -> Any:
+        if getattr(value, "ndim", 1) == 0:  # of NumPy or PyTorch, which pydantic makes a float
+            value = value.item()
         if isinstance(value, bool):  # pydantic would take it for 0 or 1
             raise ValueError("a bool is not a number")
         return value

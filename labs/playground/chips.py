@@ -1,4 +1,4 @@
-"""The words that a model knows, as chips: a click puts one into the prompt, or swaps its rival."""
+"""The words that a model knows, as chips: a click puts one into the prompt."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import ipywidgets as widgets
 
 LABELS = {"make_up": "make-up", "figure": "clothes"}
+# What a prompt without a style begins with, and not the lens' "50mm portrait photography".
+PORTRAIT = r"(?i)(?<![\w-])portrait(?! photography)(?![\w-])"
 
 
 def put_phrase(prompt: str, attribute: str, value: str, vocabulary: dict[str, Any]) -> str:
@@ -17,13 +19,14 @@ def put_phrase(prompt: str, attribute: str, value: str, vocabulary: dict[str, An
         vocabulary: a judge's, with the phrases for each value of each attribute.
     """
     phrases = vocabulary[attribute]["values"][value]
-    rival, kind = _find(prompt, vocabulary[attribute]["values"])
-    if attribute == "style" and not rival and re.search(_whole("portrait"), prompt):
-        rival = "portrait"  # what a prompt without a style begins with
+    current, kind = _find(prompt, vocabulary[attribute]["values"])
+    place = _whole(current) if current else None
+    if attribute == "style" and not current and re.search(PORTRAIT, prompt):
+        place = PORTRAIT
     subject, _ = _find(prompt, vocabulary.get("subject", {"values": {}})["values"])
-    phrase = phrases[min(kind, len(phrases) - 1)]
-    if rival:
-        prompt = re.sub(_whole(rival), phrase, prompt, count=1)
+    phrase = phrases[0 if attribute == "age" else min(kind, len(phrases) - 1)]
+    if place:
+        prompt = re.sub(place, phrase, prompt, count=1)
     elif attribute == "age" and subject:
         prompt = re.sub(_whole(subject), f"{phrase} {subject}", prompt, count=1)
     else:
@@ -68,4 +71,4 @@ def _find(prompt: str, values: dict[str, list[str]]) -> tuple[str, int]:
 
 
 def _whole(phrase: str) -> str:
-    return rf"(?i)(?<![\w-]){re.escape(phrase)}(?![\w-])"
+    return rf"(?i)(?<![\w-]){re.escape(phrase)}(?![\w-])".replace(r"\ ", "[ -]")

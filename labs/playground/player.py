@@ -270,7 +270,7 @@ class Playground(ipywidgets.VBox):
 
     def _generate_all(self, run: Run) -> None:
         """Generate one image after the other, so that each can be generated again alone."""
-        message = "Done."
+        message, images = "Done.", []
         try:
             with self._generating:
                 for number, settings in enumerate(run.todo):
@@ -279,7 +279,8 @@ class Playground(ipywidgets.VBox):
                     report = partial(self._report, run, number)
                     (image,) = generate(self.pipeline, [settings], report, run.start, run.strength)
                     self._add(image, settings, run.start)
-                    message = explain_black([image]) or "Done."
+                    images.append(image)
+                    message = explain_black(images) or "Done."
         except Stopped as stopped:
             message = f"Stopped {stopped}: that image was not finished, so it is not kept."
         except KeyboardInterrupt:  # on Colab only, as threads are not interrupted

@@ -9,6 +9,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.grids import explain_black
 from helpers.memory import free_memory, is_out_of_memory
 from labs.images import Settings, save_image
 from labs.images.generate import SHARED, generate
@@ -33,7 +34,7 @@ def generate_share(
     share: Sequence[Settings],
     folder: Path,
     limits: Limits,
-    on_saved: Callable[[], object] = bool,
+    on_saved: Callable[[], object] = lambda: None,
 ) -> Failures:
     """Generate the images that are missing in a folder, in order, and save each batch at once.
 
@@ -98,6 +99,8 @@ def _generate_batch(
             seconds = (time.perf_counter() - start) / len(batch)
             for image, settings in zip(images, batch, strict=True):
                 save_image(image, folder / name_of(settings), settings, seconds=seconds)
+                if black := explain_black([image]):
+                    print(f"{name_of(settings)}: {black}")
             return {}
         free_memory()
         if problem == OUT_OF_MEMORY:

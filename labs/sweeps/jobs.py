@@ -135,4 +135,5 @@ def _read_file(path: Path) -> Any:
     try:
         return readers[kind](path.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # also for what is not UTF-8
-        raise ValueError(f"{path.name} cannot be read: {error}") from error
+        advice = f"Save it as {kind[1:].upper()} in UTF-8."
+        raise ValueError(f"{path.name} cannot be read: {error}. {advice}") from error

@@ -46,8 +46,7 @@ def generate(pipeline, count=1, **options):
 
 
 @pytest.mark.parametrize(
-    ("count", "options"),
-    [(1, {}), (3, {}), (1, {"guidance_scale": 1, "height": 192, "width": 64})],
+    ("count", "options"), [(1, {}), (3, {}), (1, {"guidance_scale": 1, "height": 192, "width": 64})]
 )
 def test_the_images_stay_the_same(converted, reference, count, options):
     ours, theirs = (generate(each, count, **options) for each in (converted, reference))

@@ -76,6 +76,12 @@ def test_the_largest_batch_is_the_largest_that_is_forecast_to_fit(settings):
         assert 0.95 * fits <= CARDS["T4"].memory_gib * 2**30 < fails
 
 
+def test_a_card_without_tensor_cores_keeps_all_scores_in_memory():
+    default, classic = (what_fits("sd15-shape", attention=kind) for kind in ("sdpa", "classic"))
+    same = (default == classic).all(axis="columns")
+    assert same["GTX 1070"] and not same["T4"]
+
+
 def test_a_card_may_hold_nothing(monkeypatch):
     likely = forecast_memory("sd15-shape").process[1] / 2**30
     monkeypatch.setitem(CARDS, "small", replace(CARDS["T4"], memory_gib=likely))

@@ -106,6 +106,11 @@ def test_what_runs_in_another_dtype_than_was_measured_is_said(machine):
     assert label.endswith(" (also for the VAE decode, which runs in float32)")
 
 
+def test_guidance_is_on_or_off():
+    with pytest.raises(ValueError, match="guidance is 7.5: use True or False"):
+        forecast_seconds("sd15-shape", "T4", guidance=7.5)
+
+
 @pytest.mark.parametrize("settings", [{"dtype": "float16"}, {"tf32": True}], ids=str)
 def test_rates_are_not_used_for_what_was_not_measured(machine, settings):
     with pytest.raises(ValueError, match="was measured in float32 with PyTorch's defaults"):

@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 
 from helpers import MODELS_FOLDER, load_pipeline
 from labs.images import Settings
@@ -60,6 +61,16 @@ def test_settings_lead_back_to_random_weights(tiny_shape):
     assert differences(settings, again) == ""
     code = to_code(settings, generated)
     assert "load_pipeline('tiny-shape', device='cpu', dtype='float32')" in code
+
+
+def test_the_code_names_what_was_replaced_and_a_variant(pipeline, tmp_path):
+    changed = copy.copy(pipeline)
+    changed.vae = AutoencoderKL.from_pretrained(MODELS_FOLDER / "tiny-portraits-vae-ft")
+    assert "# Replace vae here, as it was done.\n" in to_code(settings_for(changed), changed)
+    assert "# Replace" not in to_code(settings_for(pipeline), pipeline)
+    pipeline.save_pretrained(tmp_path / "mine", variant="fp16")
+    half = load_pipeline(tmp_path / "mine", device="cpu")
+    assert "\n    variant='fp16',\n" in to_code(settings_for(half), half)
 
 
 def test_lora_weights_are_recorded_with_their_strength(pipeline):

@@ -2,6 +2,7 @@
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from diffusers import LatentConsistencyModelPipeline, StableDiffusionImg2ImgPipe
 from helpers import get_inputs, image_distance, use_scheduler
 from labs.images import Settings
 from labs.images.describe import describe_settings, to_code
-from labs.images.generate import Stopped, generate, notices
+from labs.images.generate import Stopped, _notice_text, default_size, generate, notices
 
 
 def settings_of(prompt="a knight", **changes):
@@ -85,6 +86,12 @@ def test_each_step_is_counted_and_the_last_prediction_is_the_image(pipeline, sch
     last = pipeline.image_processor.postprocess(decoded.detach())[0]
     assert image_distance(last, image) < 3
     assert torch.stack(predicted).isfinite().all()
+
+
+def test_a_pipeline_without_tokenizer_or_scale_has_no_notices_and_no_size():
+    kandinsky = SimpleNamespace(unet=SimpleNamespace(config=SimpleNamespace(sample_size=64)))
+    assert default_size(kandinsky) is None
+    assert _notice_text("a knight", kandinsky) == ""
 
 
 def test_words_left_out_or_unknown_are_named_beside_their_prompt(pipeline):

@@ -6,6 +6,7 @@ import os
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
@@ -126,6 +127,7 @@ def test_a_setting_that_is_not_ours_is_left_unread():
 
 
 def test_a_setting_that_is_wrong_or_unknown_is_named_by_the_error():
+    assert FULL.replace(seed=np.uint64(2**64 - 1)).seed == 2**64 - 1  # not by way of a float
     for changes, setting in (
         ({"seed": -1}, "seed"),
         ({"seed": True}, "seed"),

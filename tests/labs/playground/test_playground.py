@@ -110,8 +110,8 @@ def test_an_error_is_a_sentence(play, monkeypatch):
 def test_a_black_image_is_explained(play, monkeypatch):
     black = (torch.full((1, 3, 128, 128), -1.0),)
     monkeypatch.setattr(play.pipeline.vae, "decode", lambda *_, **__: black)
-    generate(play)
-    assert "Image 1 is black: either" in text_of(play, "message")
+    generate(play, num_images=2)
+    assert "Images 1, 2 are black: either" in text_of(play, "message")
 
 
 def test_a_preview_that_fails_does_not_stop_the_image(play, monkeypatch):
@@ -170,15 +170,17 @@ def test_a_photo_can_be_started_from(play):
         ("portrait of a knight", "subject", "queen", "portrait of a queen"),
         ("portrait of a knight", "age", "old", "portrait of a old knight"),
         ("portrait of a old knight", "age", "oldest", "portrait of the oldest knight"),
-        ("the oldest knight", "age", "young", "a young knight"),
+        ("an ancient knight", "age", "young", "a young knight"),
         ("a knight, blue on red", "figure", "green", "a knight, green on red"),
         ("a knight,", "figure", "green", "a knight, dressed in green"),
         ("a knight", "mood", "smiling", "a knight, smiling"),
         ("portrait of a knight", "style", "oil", "oil painting of a knight"),
+        ("50mm portrait photography", "style", "oil", "50mm portrait photography, oil painting"),
+        ("a tribal panther make-up", "make_up", "none", "a no make up"),
         ("", "subject", "queen", "queen"),
     ],
 )
-def test_a_chip_swaps_its_rival_or_puts_its_word_in(prompt, attribute, value, expected):
+def test_a_chip_replaces_another_value_or_puts_its_word_in(prompt, attribute, value, expected):
     path = MODELS_FOLDER / "tiny-judge/vocabulary.json"
     vocabulary = json.loads(path.read_text(encoding="utf-8"))
     assert put_phrase(prompt, attribute, value, vocabulary) == expected

@@ -53,6 +53,13 @@ def test_alike_are_generated_together_and_each_as_it_would_be_alone(
         assert read_settings(path) == settings
 
 
+def test_a_black_image_is_named(pipeline, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(generating, "generate", lambda *_: [Image.new("RGB", (128, 128))])
+    (settings,) = share = settings_of(pipeline, 1)
+    assert generate_share(pipeline, share, tmp_path, limits_of(share, 1)) == {}
+    assert f"{name_of(settings)}: Image 1 is black" in capsys.readouterr().out
+
+
 def test_lora_weights_of_each_job_are_on_for_it_alone(tmp_path):
     pipeline = load_pipeline("tiny-portraits", device="cpu")
     lora = {"lora": "tiny-portraits-lcm", "num_inference_steps": 2}

@@ -90,7 +90,7 @@ def test_a_cell_is_no_formula_and_reads_back_the_same(tmp_path, text):
         ({"prompt": "a", "scheduler": "DDIM"}, "'DDIM' is not a scheduler"),
         ({"prompt": "a", "lora": "missing"}, "missing"),
         ({"prompt": "a", "lora": "tiny-portraits-vae-ft"}, "does not hold LoRA weights for this"),
-        ({"prompt": "a", "lora": "tiny-portraits-lcm", "lora_strength": "x"}, "to float: 'x'"),
+        ({"prompt": "a", "lora": "tiny-portraits-lcm", "lora_strength": "x"}, "a number, not 'x'"),
         ({"prompt": "a", "lora_strength": 0.3}, "has no effect without lora"),
     ],
 )
