@@ -6,7 +6,6 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 READER := .venv/.reader
 EVERYTHING := .venv/.everything
-MODEL ?= tiny-portraits
 NOTEBOOKS ?= notebooks/*.ipynb notebooks/solutions/*.ipynb
 # As many workers as a machine of two cores can feed, each with one thread.
 WORKERS ?= 2
@@ -24,10 +23,11 @@ test notebooks: export HF_HUB_OFFLINE = 1
 
 .DEFAULT_GOAL := help
 HOST ?= localhost
-# The page's JavaScript is linted and tested where npm can fetch what that needs.
+PORT ?= 8000
+# The page's JavaScript is linted and tested where npm is installed.
 WEB := $(if $(shell command -v npm),web/node_modules)
 
-.PHONY: help lab test check fast page notebooks lint html badges pictures benchmark model evaluate clean
+.PHONY: help lab test check fast page notebooks lint html badges pictures model evaluate clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,8 +56,8 @@ lint: $(EVERYTHING) $(WEB) ## Check the style of code and notebooks
 	@$(BIN)/ruff format --check
 	@$(if $(WEB),npm run --prefix web --silent lint)
 
-page: .venv/.web web/node_modules ## Build the page that generates images in any browser, and serve it (HOST=0.0.0.0 for a room)
-	@$(BIN)/python -m tools.page both --host $(HOST)
+page: .venv/.web web/node_modules ## Build the page that generates images in any browser, and serve it (HOST=0.0.0.0 for a room, PORT=8001)
+	@$(BIN)/python -m tools.page both --host $(HOST) --port $(PORT)
 
 html: .venv/.site ## Build a site of the notebooks, with search, in build/html; with the page if it was built
 	@$(BIN)/python -m tools.site
@@ -67,9 +67,6 @@ badges: $(READER) ## Link README and notebooks to Colab, at the address in pypro
 
 pictures: $(READER) ## Generate the README's portraits, and the animation of how they form
 	@$(BIN)/python -m tools.pictures
-
-benchmark: $(EVERYTHING) ## Measure this machine, for the README's table (MODEL=sd15-shape)
-	@$(BIN)/python -m tools.benchmark --model $(MODEL)
 
 model: $(EVERYTHING) ## Train the embedded models (ARGS="--start models" to train them further)
 	@$(BIN)/python -m training $(ARGS)
@@ -101,7 +98,7 @@ $(READER): pyproject.toml constraints.txt
 web/node_modules: web/package.json web/package-lock.json
 	@command -v npm >/dev/null || { echo \
 		"npm is missing, which fetches ONNX Runtime Web: install Node.js, then 'make page' again."; exit 1; }
-	@npm ci --prefix web --ignore-scripts --no-audit --no-fund --silent
+	@npm ci --prefix web --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(EVERYTHING): $(READER)

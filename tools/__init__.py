@@ -1,1 +1,1 @@
-"""What `make` calls: the check, the page, Colab's cells, the site, the benchmark."""
+"""What `make` calls: the check, the page, Colab's cells, the site."""

@@ -160,7 +160,7 @@ def link_readme(text: str, address: str) -> str:
     shown = " ".join(badges) + "\n" if address else ""
     text = re.sub(r"(?<=<!-- badges -->\n)(\[.*\n)?", lambda _: shown, text)
     clone, folder = (address, name) if address else CLONED
-    return re.sub(r"(git clone --depth 1 ).+(\s+cd ).+", rf"\1{clone}\2{folder}", text)
+    return re.sub(r"(git clone --depth 1 ).+(\s+cd ).+", rf"\g<1>{clone}\g<2>{folder}", text)
 
 
 def badge(address: str, path: Path) -> str:

@@ -32,11 +32,7 @@ from labs.images.describe import fingerprint
 ROOT = Path(__file__).resolve().parent.parent
 WEB, PAGE, MODELS = ROOT / "web", ROOT / "build" / "page", ROOT / "models"
 RUNTIME = WEB / "node_modules" / "onnxruntime-web"
-RUNTIME_FILES = (
-    "ort.wasm.min.mjs",
-    "ort-wasm-simd-threaded.mjs",
-    "ort-wasm-simd-threaded.wasm",
-)
+RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 LARGE = 1024  # entries: smaller tensors keep float32
 
 
@@ -236,7 +232,12 @@ class PageHandler(SimpleHTTPRequestHandler):
 def serve_page(host: str, port: int) -> None:
     """Serve build/page until Ctrl-C, and say at which address."""
     handler = partial(PageHandler, directory=str(PAGE))
-    with PageServer((host, port), handler) as server, suppress(KeyboardInterrupt):
+    try:
+        server = PageServer((host, port), handler)
+    except OSError as error:
+        sentence = f"{host}:{port} cannot be used ({error.strerror}): choose another --port."
+        raise SystemExit(sentence) from None
+    with server, suppress(KeyboardInterrupt):
         print(f"The page is at http://{local_address(host)}:{server.server_port}; Ctrl-C ends it.")
         server.serve_forever()
 

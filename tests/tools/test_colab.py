@@ -143,7 +143,7 @@ def test_badges_link_to_colab_and_follow_the_address(project):
     assert "without links to Colab" in colab.write_badges()
     files = [project / "README.md", *project.glob("notebooks/**/*.ipynb")]
     before = [path.read_bytes() for path in files]
-    for address in ("https://github.com/old/name", f"{ADDRESS}.git", ADDRESS):
+    for address in ("https://github.com/old/2026-name", f"{ADDRESS}.git", ADDRESS):
         set_address(address)
         colab.write_badges()
     start = "(https://colab.research.google.com/github/someone/some-tutorial/blob/main/"
