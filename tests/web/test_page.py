@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import warnings
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
+from tools import page
 from training import captions, dataset
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +57,7 @@ def references(tmp_path_factory):
         schedulers = {
             kind.__name__: {count: steps_of(kind, count) for count in counts}
             for kind, counts in (
-                (diffusers.DPMSolverMultistepScheduler, (1, 5, 10, 20, 50)),
+                (diffusers.DPMSolverMultistepScheduler, (1, 5, 10, 20, 30, 50)),
                 (diffusers.DDIMScheduler, (1, 5, 10, 20, 50)),
                 (diffusers.LCMScheduler, (1, 2, 4, 8)),
             )
@@ -82,3 +84,10 @@ def test_the_pages_modules_pass_their_own_tests(references):
         capture_output=True, text=True,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout
+
+
+def test_a_port_that_is_taken_gets_a_sentence():
+    with socket.create_server(("localhost", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=f"localhost:{port} cannot be used .*another --port"):
+            page.serve_page("localhost", port)

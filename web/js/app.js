@@ -178,7 +178,8 @@ function showFrame(index) {
   paint(get("image"), shown.frames[index]);
   get("step").disabled = false;
   get("step").value = index;
-  get("step-value").value = `${index + 1} of ${shown.complete ? shown.frames.length : shown.settings.steps}`;
+  const dropped = shown.complete ? shown.settings.steps - shown.frames.length : 0;
+  get("step-value").value = `${index + 1 + dropped} of ${shown.settings.steps}`;
   askForExplanation();
 }
 
@@ -228,7 +229,9 @@ function addResult(result) {
     get("results").lastChild.remove();
   }
   const older = results.at(-1 - WITH_STEPS);
-  if (older) [older.frames, older.maps] = [older.frames.slice(-1), older.maps.slice(-1)];
+  if (!older) return;
+  older.frames = older.frames.slice(-1);
+  older.maps = [older.maps.reduce((sum, map) => sum.map((value, i) => value + map[i]))];
 }
 
 function compareWith(result) {

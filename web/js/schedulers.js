@@ -44,7 +44,7 @@ export function predictOriginal(latents, noise, t) {
 export class DPMSolverMultistep {
   constructor(steps) {
     this.timesteps = [];
-    for (let i = steps; i >= 1; i--) this.timesteps.push(roundHalfToEven((i * (TRAIN_TIMESTEPS - 1)) / steps));
+    for (let i = steps; i >= 1; i--) this.timesteps.push(roundHalfToEven(i * ((TRAIN_TIMESTEPS - 1) / steps)));
     this.previous = null; // the predicted image of the step before
   }
 

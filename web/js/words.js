@@ -3,7 +3,7 @@
 const LABELS = { subject: "Who", age: "Age", style: "Style", make_up: "Make-up", figure: "Clothes", background: "Background", view: "View", gaze: "Gaze", mood: "Mood", lens: "Lens", light: "Light" };
 
 const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-const find = (phrase) => new RegExp(`(?<![\\p{L}-])${escape(phrase)}(?![\\p{L}-])`, "iu");
+const find = (phrase) => new RegExp(`(?<![\\p{L}-])${escape(phrase).replaceAll(" ", "[ -]")}(?![\\p{L}-])`, "iu");
 
 /** The longest phrase of an attribute that stands in the prompt; undefined if none does. */
 function spoken(prompt, values) {
@@ -28,12 +28,12 @@ export function togglePhrase(prompt, attribute, value, vocabulary) {
     if (remove) return prompt; // the model has learned no prompt without one
     return old ? prompt.replace(find(old.phrase), phrase) : tidy(`${phrase}, ${prompt}`);
   }
-  if (attribute === "age") return setAge(prompt, old?.phrase, remove ? "" : phrase, vocabulary.subject.values);
+  if (attribute === "age") return setAge(prompt, old?.phrase, remove ? "" : values[value][0], vocabulary.subject.values);
   if (attribute === "style") return setStyle(prompt, old?.phrase, remove ? "portrait" : phrase);
   if (old && !remove) return prompt.replace(find(old.phrase), phrase);
   if (!remove) return tidy(`${prompt}, ${phrase}`);
   const apart = old.phrase.startsWith("on ") || old.phrase.endsWith(" on") // "red on blue" says two things
-    ? prompt.replace(/(\p{L}+) on (\p{L}+)/iu, "dressed in $1, $2 background")
+    ? prompt.replace(new RegExp(`(?<![\\p{L}-])(${Object.keys(values).join("|")}) on (\\p{L}+)`, "iu"), "dressed in $1, $2 background")
     : prompt;
   return tidy(apart.replace(find(spoken(apart, values).phrase), ""));
 }
@@ -52,8 +52,8 @@ function setAge(prompt, old, age, subjects) {
 
 /** The style opens the prompt: "oil painting of a knight". */
 function setStyle(prompt, old, style) {
-  const before = old ?? "portrait";
-  if (find(before).test(prompt)) return tidy(prompt.replace(find(before), style));
+  const before = old ? find(old) : /(?<![\p{L}-])portrait(?! photography)(?![\p{L}-])/iu; // not that of the lens
+  if (before.test(prompt)) return tidy(prompt.replace(before, style));
   return prompt.trim() ? `${style} of ${prompt.trim()}` : style;
 }
 

@@ -90,7 +90,7 @@ test("settings out of range are named", () => {
 test("a word is put in where captions have it, taken out, or takes the place of its rival", () => {
   const vocabulary = {
     subject: { values: { knight: ["knight"], queen: ["queen"] } },
-    age: { values: { young: ["young"], old: ["old", "elderly"], oldest: ["oldest"] } },
+    age: { values: { young: ["young"], old: ["old", "elderly"], oldest: ["oldest", "ancient"] } },
     style: { values: { photo: ["portrait photo", "photo"], oil: ["oil painting"] } },
     mood: { values: { serious: ["serious eyes", "serious"], smiling: ["smiling"] } },
     figure: { values: { red: ["dressed in red", "red on"], blue: ["dressed in blue", "blue on"] } },
@@ -107,13 +107,16 @@ test("a word is put in where captions have it, taken out, or takes the place of 
     ["photo of a old knight", "age", "oldest", "photo of the oldest knight"],
     ["photo of the oldest knight", "age", "oldest", "photo of a knight"],
     ["an elderly queen", "age", "young", "a young queen"],
+    ["an elderly queen", "age", "oldest", "the oldest queen"],
     ["knight", "age", "young", "young knight"],
     ["portrait of a knight", "style", "oil", "oil painting of a knight"],
     ["portrait photo of a knight", "style", "oil", "oil painting of a knight"],
     ["oil painting of a knight", "style", "oil", "portrait of a knight"],
     ["a knight", "style", "photo", "portrait photo of a knight"],
+    ["a queen, 50mm portrait photography", "style", "oil", "oil painting of a queen, 50mm portrait photography"],
     ["a knight, red on blue", "figure", "blue", "a knight, blue on blue"],
     ["a knight, red on blue", "figure", "red", "a knight, blue background"],
+    ["a knight on a bicycle, red on blue", "figure", "red", "a knight on a bicycle, blue background"],
     ["a knight, red on blue, smiling", "background", "blue", "a knight, dressed in red, smiling"],
   ]) {
     assert.equal(togglePhrase(before, attribute, value, vocabulary), after);
