@@ -33,7 +33,7 @@ from training import (
     style,
 )
 from training.loop import Plan
-from training.workspace import Workspace
+from training.workspace import HELD_OUT, Workspace
 
 MODELS = Path(__file__).parent.parent / "models"
 
@@ -66,6 +66,8 @@ def start_from(path: Path, work: Workspace, models: Path) -> None:
         if (work.start / "source.txt").read_text(encoding="utf-8") != source:
             raise SystemExit(f"{work.folder} goes on from other weights: choose another --state.")
         return
+    if loop.checkpoint(work, "denoiser").exists():
+        raise SystemExit(f"{work.folder} was trained from nothing: choose another --state.")
     weights, models = (path, models) if path.is_file() else (None, path)
     copy = work.folder / "start.part"
     shutil.rmtree(copy, ignore_errors=True)
@@ -95,6 +97,14 @@ def parse_arguments() -> argparse.Namespace:
         parser.add_argument(f"--{stage}-samples", type=int, metavar="N",
                             help=f"to see in all, default {plan.samples:,}{further}")  # fmt: skip
     options = parser.parse_args()
+    for option in ("start", "guide"):
+        if (path := vars(options)[option]) and not path.expanduser().exists():
+            parser.error(f"--{option} {path} does not exist.")
+    judges = {(models / "tiny-judge").resolve() for models in (MODELS, options.models)}
+    if options.guide and options.guide.expanduser().resolve() in judges:
+        parser.error("--guide cannot be the judge, which must take no part in the training.")
+    if options.drawings < (least := HELD_OUT + latents.PROFILES):
+        parser.error(f"--drawings must be at least {least:,}: the first {HELD_OUT:,} are held out.")
     for stage in ("guide", *NEEDED):
         option = "guide" if stage == "guide" else "start"
         trained = options.state / ("guide" if stage == "guide" else f"{stage}.checkpoint.pt")
@@ -146,11 +156,20 @@ def main() -> None:
     """Run every stage that is not done yet, then write `models/`."""
     options = parse_arguments()
     work = Workspace(options.state, options.drawings, torch.device(options.device))
+    if work.start.exists() and not options.start:
+        raise SystemExit(f"{work.folder} goes on from other weights: name them with --start again.")
+    trained: list[str] = []  # stages that later ones depend on
 
     def fit(stage: loop.Stage, name: str, seed: int = 0, label: str | None = None) -> bool:
         """Train a stage, unless it is left out with 0 samples; return whether it is not."""
         if (plan := plan_of(name, options)).samples:
+            spent = loop.is_spent(work, label or name, plan)
+            if spent and trained:
+                print(f"{name} stays as it is, though {trained[-1]} has changed: "
+                      f"raise --{name}-samples to train it on.")  # fmt: skip
             loop.fit(stage, label or name, work, plan, processes=options.processes, seed=seed)
+            if not spent and name != "judge":  # which only measures
+                trained.append(name)
         return bool(plan.samples)
 
     dataset.make_drawings(work)
@@ -179,9 +198,10 @@ def main() -> None:
     fit(decoder.stage, "decoder")
     fit(few_steps.stage, "few-steps")
     export.export(work, options.models)
-    style.make_styled(work, options.style_name)
     stage, label = partial(style.stage, style=options.style_name), f"style-{options.style_name}"
-    if fit(stage, "style", label=label):
+    if plan_of("style", options).samples:
+        style.make_styled(work, options.style_name)
+        fit(stage, "style", label=label)
         folder = options.models / f"tiny-portraits-{options.style_name.replace(' ', '-')}"
         export.export_style(work, loop.load(stage, label, work), folder)
 

@@ -21,9 +21,7 @@ class Figures:
 
     textures: pd.DataFrame  # set -> distance from drawings on LEVELS, "edges" over the drawings'
     right: dict[str, pd.DataFrame]  # set -> what `helpers.adherence` returns
-    accuracy: (
-        pd.Series
-    )  # attribute -> the share of held-out drawings that the judge reads correctly
+    accuracy: pd.Series  # attribute -> share of held-out drawings that the judge reads correctly
     ages: dict[str, float]  # what `evaluate.ages_of` returns
     seeds: int
     short: dict[str, float]  # what `evaluate.short_prompt_figures` returns

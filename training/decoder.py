@@ -60,8 +60,8 @@ def stage(work: Workspace) -> tuple[nn.ModuleDict, Loss]:
         others = random_crops(drawings, rng, n - n // 2, whole=True)
         true = to_tensor(np.concatenate([drawings[numbers], others]), work.device)
         with torch.no_grad():
-            left = torch.from_numpy(redrawn[numbers].astype(np.float32)).to(work.device)
-            latents = torch.cat([left, vae.encode(true[n // 2 :]).latent_dist.mean])
+            redrawn_latents = torch.from_numpy(redrawn[numbers].astype(np.float32)).to(work.device)
+            latents = torch.cat([redrawn_latents, vae.encode(true[n // 2 :]).latent_dist.mean])
             noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32)).to(work.device)
             wanted = features(true)
         made = vae.decode(latents + NOISE * latents.std() * noise).sample
@@ -70,11 +70,11 @@ def stage(work: Workspace) -> tuple[nn.ModuleDict, Loss]:
             for level, target in zip(features(made), wanted, strict=True)
         )
         frozen = {name: value.detach() for name, value in discriminator.named_parameters()}
-        fooled = -torch.func.functional_call(discriminator, frozen, made).mean()
-        told_apart = (
+        generator_loss = -torch.func.functional_call(discriminator, frozen, made).mean()
+        discriminator_loss = (
             F.relu(1 - discriminator(true)).mean() + F.relu(1 + discriminator(made.detach())).mean()
         )
         error = (made - true).abs().mean() + (made - true).square().mean()
-        return error + PERCEPTUAL * perceptual + ADVERSARIAL * fooled + told_apart
+        return error + PERCEPTUAL * perceptual + ADVERSARIAL * generator_loss + discriminator_loss
 
     return nn.ModuleDict({"vae": vae, "discriminator": discriminator}), loss_of

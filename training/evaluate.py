@@ -163,7 +163,9 @@ def ages_of(read: pd.DataFrame) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _asked(images: Images, judge: Judge, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+def clip_outputs(
+    images: Images, judge: Judge, texts: list[str]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """CLIP's logits of images and texts, (n, texts), and the images' features, (n, 96)."""
     logits, features = [], []
     for start in range(0, len(images), 64):
@@ -171,13 +173,13 @@ def _asked(images: Images, judge: Judge, texts: list[str]) -> tuple[torch.Tensor
         inputs = judge.processor(text=texts, images=batch, padding=True, return_tensors="pt")
         output = judge.model(**inputs.to(judge.model.device))
         logits.append(output.logits_per_image.cpu())
-        features.append(output.image_embeds.cpu())
-    return torch.cat(logits), torch.nn.functional.normalize(torch.cat(features), dim=-1)
+        features.append(output.image_embeds.cpu())  # of length 1
+    return torch.cat(logits), torch.cat(features)
 
 
 def bare_margins(images: Images, judge: Judge) -> np.ndarray:
     """By how much each face is read as bare rather than as any make-up, in logits, (n,)."""
-    logits, _ = _asked(images, judge, captions.phrases("make_up"))
+    logits, _ = clip_outputs(images, judge, captions.phrases("make_up"))
     bare = list(captions.VOCABULARY["make_up"]["values"]).index("none")
     others = torch.cat([logits[:, :bare], logits[:, bare + 1 :]], 1)
     return (logits[:, bare] - others.amax(1)).numpy()
@@ -205,11 +207,11 @@ def face_redraw(
             generator=make_generators(range(len(drawings))[part]), **REDRAW,
         ).images  # fmt: skip
     decoded = decode(pipeline.vae, encode(pipeline.vae, drawings))
-    _, wanted = _asked(true, judge, [""])
+    _, wanted = clip_outputs(true, judge, [""])
 
     def errors(images: Images) -> np.ndarray:
         difference = np.abs(to_array(images).astype(float) - drawings)[:, *FACE].mean()
-        _, features = _asked(images, judge, [""])
+        _, features = clip_outputs(images, judge, [""])
         return np.array([difference, 1 - float((features * wanted).sum(1).mean())])
 
     return dict(zip(("l1", "features"), errors(redrawn) / errors(decoded), strict=True))
@@ -288,12 +290,12 @@ def measure(drawings: np.ndarray, judge: Judge, options: argparse.Namespace) -> 
     pipelines, count = loaded_pipelines(), options.compared
     final, early, few = (pipelines[name] for name in ("final", "early", "few"))
     crisp = AutoencoderKL.from_pretrained(MODELS_FOLDER / "tiny-portraits-vae-ft")
-    own, seeds, full = drawings[:count], range(count), all_attributes(count)
+    compared, seeds, full = drawings[:count], range(count), all_attributes(count)
     early_latents = generate(early, full, seeds, output_type="latent", **twenty)
     sets = {
         card.OTHERS: to_images(drawings[count : 2 * count]),
-        card.CRISP: decode(final.vae, encode(final.vae, own)),
-        card.SOFT: decode(early.vae, encode(early.vae, own)),
+        card.CRISP: decode(final.vae, encode(final.vae, compared)),
+        card.SOFT: decode(early.vae, encode(early.vae, compared)),
         card.FINAL: generate(final, full, seeds, **twenty),
         card.FOUR_STEPS: generate(few, full, seeds, **four),
         card.EARLY: decode(early.vae, early_latents),
@@ -301,7 +303,7 @@ def measure(drawings: np.ndarray, judge: Judge, options: argparse.Namespace) -> 
     }
     right = {name: adherence(sets[name], full, judge) for name in (card.FINAL, card.EARLY)}
     prompts = unseen_prompts(options.prompts)
-    some = prompts[:COMPARED]
+    fewer = prompts[:COMPARED]
     images = generate(few, prompts, range(len(prompts)), **four)
     right[card.UNSEEN_4] = adherence(images, prompts, judge)
     images = generate(final, prompts, range(len(prompts)), **twenty)
@@ -309,16 +311,16 @@ def measure(drawings: np.ndarray, judge: Judge, options: argparse.Namespace) -> 
     ages = [f"portrait photo of {age} warrior chief{DETAILS}" for age in AGES.values()]
     repeated = [seed for seed in range(options.seeds) for _ in AGES]
     aged = generate(final, ages * options.seeds, repeated, num_inference_steps=25, **scale)
-    styled = style_figures(final, pipelines["styled"], some[:STYLED], judge, **twenty)
+    styled = style_figures(final, pipelines["styled"], fewer[:STYLED], judge, **twenty)
     short = short_prompt_figures(final, drawings, judge, options.short, **twenty)
-    redraw = face_redraw(final, own, judge, options.guidance_scale)
+    redraw = face_redraw(final, compared, judge, options.guidance_scale)
     use_scheduler(final, "PNDMScheduler")
     for name, steps in ((card.PNDM_50, 50), (card.PNDM_10, 10)):
-        images = generate(final, some, range(len(some)), num_inference_steps=steps, **scale)
-        right[name] = adherence(images, some, judge)
+        images = generate(final, fewer, range(len(fewer)), num_inference_steps=steps, **scale)
+        right[name] = adherence(images, fewer, judge)
     parts = {name: getattr(final, name) for name in ("unet", "vae", "text_encoder")}
     return card.Figures(
-        textures=pd.DataFrame({name: texture(images, own) for name, images in sets.items()}).T,
+        textures=pd.DataFrame({name: texture(images, compared) for name, images in sets.items()}).T,
         right=right, accuracy=accuracy(read_attributes(to_images(drawings), judge)),
         ages=ages_of(read_attributes(aged, judge)), seeds=options.seeds, short=short,
         redraw=redraw, styled=styled,

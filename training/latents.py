@@ -108,11 +108,6 @@ def right_minus_left(latents: np.ndarray, held_out: int) -> np.ndarray:
     """The mean of profiles that look right minus that of their mirror images, (12, 16, 16)."""
     candidates = range(held_out, min(held_out + PROFILES, len(latents)))
     numbers = np.array([n for n in candidates if spec_of(n).view == "side"], int)
-    if not numbers.size:
-        raise ValueError(
-            f"No profile to train on is among {len(latents):,} drawings, of which {held_out:,} are "
-            f"held out: use {held_out + PROFILES:,} or more (--drawings)."
-        )
     right = looks_right(numbers).astype(int)
     return np.subtract(latents[numbers, 1 - right], latents[numbers, right], dtype=float).mean(0)
 

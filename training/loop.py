@@ -127,7 +127,7 @@ def step(state: State, loss_of: Loss, plan: Plan, device: torch.device, seed: in
         optimizer.step()
     state.step, state.seen = state.step + 1, state.seen + plan.batch
     state.update_average()
-    return total * parallel.world_size()
+    return total * shards / len(range(parallel.rank(), shards, parallel.world_size()))
 
 
 def train(stage: Stage, name: str, work: Workspace, plan: Plan, seed: int) -> None:
@@ -163,13 +163,19 @@ def fit(stage: Stage, name: str, work: Workspace, plan: Plan, *, processes: int 
     when the budget is spent. On a CPU as many processes as cores share the work, but for SHARDS at
     most, unless `processes` says otherwise.
     """
-    if checkpoint(work, name).exists():
-        saved = torch.load(checkpoint(work, name), weights_only=True, map_location="cpu", mmap=True)
-        if saved["seen"] >= plan.samples:
-            return
+    if is_spent(work, name, plan):
+        return
     shards = SHARDS.get(work.device.type, 1)
     world = min(processes or os.cpu_count() or 1, shards)
     parallel.spawn(world, train, stage, name, work, plan, seed)
+
+
+def is_spent(work: Workspace, name: str, plan: Plan) -> bool:
+    """Whether what has been trained so far has seen `plan.samples`."""
+    if not (path := checkpoint(work, name)).exists():
+        return False
+    saved = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    return bool(saved["seen"] >= plan.samples)
 
 
 def checkpoint(work: Workspace, name: str) -> Path:

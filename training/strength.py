@@ -27,7 +27,7 @@ from training.latents import latents_path, right_minus_left, sample_noise, scale
 from training.workspace import Workspace, cached, digest
 
 GUIDANCE_SCALE = 7.5  # that images are generated with
-GUIDANCE, AUTOGUIDANCE = 2.0, 0.5  # of the teacher, whose captions have their full strength
+GUIDANCE, AUTOGUIDANCE = 1.5, 0.25  # of the teacher, whose captions have their full strength
 GUIDED = 0.25  # the weight of the guided prediction, which guidance enlarges the errors of
 # A third of the steps are among the noisiest: the subject is decided there, and errors count most.
 NOISIEST, NOISIEST_SHARE = 700, 1 / 3

@@ -1,7 +1,7 @@
-"""How like drawings pictures look, by their texture: no network takes part.
+"""How similar the texture of images is to that of drawings, measured without a network.
 
 The sliced Wasserstein distance of small patches on the levels of a Laplacian pyramid (Karras et al.
-2018, arXiv:1710.10196, section 5) says on which scale two sets of pictures differ; the strength of
+2018, arXiv:1710.10196, section 5) says on which scale two sets of images differ; the strength of
 the edges says whether one of them is soft.
 """
 
@@ -11,25 +11,25 @@ import torch
 from torch.nn import functional as F
 
 LEVELS = ("fine", "middle", "coarse")
-SIDE, PATCHES, DIRECTIONS = 7, 64, 256  # pixels, of each picture and level, of the slices
+SIDE, PATCHES, DIRECTIONS = 7, 64, 256  # pixels, of each image and level, of the slices
 
 
-def laplacian_levels(pictures: torch.Tensor) -> list[torch.Tensor]:
-    """Each level is the picture less its 2x reduction enlarged again; the next starts from that.
+def laplacian_levels(images: torch.Tensor) -> list[torch.Tensor]:
+    """Each level is the image less its 2x reduction enlarged again; the next starts from that.
 
     >>> [tuple(level.shape[-2:]) for level in laplacian_levels(torch.zeros(1, 3, 64, 64))]
     [(64, 64), (32, 32), (16, 16)]
     """
     levels = []
     for _ in LEVELS:
-        half = F.avg_pool2d(pictures, 2)
-        levels.append(pictures - F.interpolate(half, scale_factor=2, mode="bilinear"))
-        pictures = half
+        half = F.avg_pool2d(images, 2)
+        levels.append(images - F.interpolate(half, scale_factor=2, mode="bilinear"))
+        images = half
     return levels
 
 
 def _patches(level: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """PATCHES random patches of each picture, (n * PATCHES, 3 * SIDE * SIDE)."""
+    """PATCHES random patches of each image, (n * PATCHES, 3 * SIDE * SIDE)."""
     n, _, height, width = level.shape
     every = level.unfold(2, SIDE, 1).unfold(3, SIDE, 1)  # (n, 3, top, left, SIDE, SIDE)
     top = torch.randint(height - SIDE + 1, (n, PATCHES), generator=generator)
@@ -39,9 +39,9 @@ def _patches(level: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def sliced_wasserstein(
-    pictures: torch.Tensor, others: torch.Tensor, seed: int = 0
+    images: torch.Tensor, others: torch.Tensor, seed: int = 0
 ) -> dict[str, float]:
-    """The distance of two sets of pictures, each (n, 3, H, W) in [-1, 1], on every level.
+    """The distance of two sets of images, each (n, 3, H, W) in [-1, 1], on every level.
 
     The mean absolute difference of the sorted projections of their patches, over the mean
     deviation of the second set's entries, times 1000. It falls with n: compare only figures of the
@@ -52,25 +52,23 @@ def sliced_wasserstein(
     >>> list(same), max(same.values()) < sliced_wasserstein(noise / 2, noise)["fine"]
     (['fine', 'middle', 'coarse'], True)
     """
-    if pictures.shape != others.shape:
-        raise ValueError(
-            f"Sets of {tuple(pictures.shape)} and {tuple(others.shape)} do not compare."
-        )
+    if images.shape != others.shape:
+        raise ValueError(f"Sets of {tuple(images.shape)} and {tuple(others.shape)} do not compare.")
     generator = torch.Generator().manual_seed(seed)
     found = {}
-    levels = zip(LEVELS, laplacian_levels(pictures), laplacian_levels(others), strict=True)
-    for name, one, other in levels:
-        one, other = _patches(one, generator), _patches(other, generator)
-        slices = F.normalize(torch.randn(one.shape[1], DIRECTIONS, generator=generator), dim=0)
-        apart = ((one @ slices).sort(0).values - (other @ slices).sort(0).values).abs().mean()
-        found[name] = 1000 * float(apart / other.std(0).mean())
+    levels = zip(LEVELS, laplacian_levels(images), laplacian_levels(others), strict=True)
+    for name, level, other_level in levels:
+        patches, other_patches = _patches(level, generator), _patches(other_level, generator)
+        slices = F.normalize(torch.randn(patches.shape[1], DIRECTIONS, generator=generator), dim=0)
+        distances = (patches @ slices).sort(0).values - (other_patches @ slices).sort(0).values
+        found[name] = 1000 * float(distances.abs().mean() / other_patches.std(0).mean())
     return found
 
 
-def edge_strength(pictures: torch.Tensor) -> float:
+def edge_strength(images: torch.Tensor) -> float:
     """The mean absolute difference of neighbours, down and across added; (n, 3, H, W) in [-1, 1].
 
     >>> edge_strength(torch.tensor([[[[0.0, 0.5], [0.0, 0.5]]]]))
     0.5
     """
-    return float(pictures.diff(dim=-2).abs().mean() + pictures.diff(dim=-1).abs().mean())
+    return float(images.diff(dim=-2).abs().mean() + images.diff(dim=-1).abs().mean())
