@@ -56,7 +56,7 @@ lint: $(EVERYTHING) $(WEB) ## Check the style of code and notebooks
 	@$(BIN)/ruff format --check
 	@$(if $(WEB),npm run --prefix web --silent lint)
 
-page: .venv/.web web/node_modules ## Build the page that generates images in any browser, and serve it (HOST=0.0.0.0 for a room, PORT=8001)
+page: .venv/.web web/node_modules ## Build the page that generates images in any browser, and serve it (HOST=0.0.0.0 for a room, PORT=8001 for another port)
 	@$(BIN)/python -m tools.page both --host $(HOST) --port $(PORT)
 
 html: .venv/.site ## Build a site of the notebooks, with search, in build/html; with the page if it was built

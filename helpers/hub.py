@@ -110,7 +110,12 @@ def fetch(hub_id: str, download: Callable[..., str], advice: str = "") -> Path:
                 "space, or set HF_HOME to a folder on another disk before Python starts; then try "
                 "again: files that have arrived are kept."
             ) from error
-        if getattr(error, "errno", None) or isinstance(error, ValueError | AttributeError):
+        if isinstance(error, AttributeError):
+            raise ValueError(
+                f"{hub_id!r} needs a class that this version of Diffusers lacks ({error}): update "
+                "diffusers, or choose another model."
+            ) from error
+        if getattr(error, "errno", None) or isinstance(error, ValueError):
             raise  # a disk that may not be written to, or custom code: it says so itself
         if "necessary `safetensors` weights" in str(error):
             raise ValueError(

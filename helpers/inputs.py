@@ -26,12 +26,14 @@ def make_generators(seeds: int | Iterable[int]) -> list[torch.Generator]:
     Source: diffusers, "Reproducible pipelines".
     """
     single = not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) == 0
-    listed = [seeds] if single else list(seeds)
-    with suppress(TypeError):  # a seed that is no whole number
-        numbers = [operator.index(seed) for seed in listed]
-        if all(0 <= number < 2**64 for number in numbers):
-            return [torch.Generator("cpu").manual_seed(number) for number in numbers]
-    raise ValueError(f"A seed is a whole number from 0 to 2**64 - 1, not {listed!r:.60}.")
+    numbers = []
+    for seed in [seeds] if single else seeds:
+        with suppress(TypeError):  # a seed that is no whole number
+            if 0 <= (number := operator.index(seed)) < 2**64:
+                numbers.append(number)
+                continue
+        raise ValueError(f"A seed is a whole number from 0 to 2**64 - 1, not {seed!r:.60}.")
+    return [torch.Generator("cpu").manual_seed(number) for number in numbers]
 
 
 def list_prompts(prompts: str | Iterable[str], count: int) -> list[str]:

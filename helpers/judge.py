@@ -97,7 +97,8 @@ def wanted_attributes(prompt: str, vocabulary: dict[str, Any]) -> dict[str, str]
 
     Of the phrases found in the prompt as whole words, whatever their case, the longest decides.
     "not smiling" does not say what is there instead, so it asks for nothing. Where no phrase is
-    found, an attribute has its default, if any, and if the prompt names anything that is known.
+    found, an attribute has its default, if any, unless the prompt excludes that or names nothing
+    that is known.
     "make-up" is the same as "make up".
 
     Example:

@@ -204,8 +204,8 @@ def use_scheduler(
     name = getattr(scheduler, "__name__", str(scheduler))
     if name not in known:
         raise ValueError(
-            f"{name!r:.40} is not a scheduler that fits this pipeline and is installed. "
-            f"{nearest(name, known)} Set pipeline.scheduler yourself to use it all the same."
+            f"{name!r:.40} is not a scheduler that fits this pipeline, follows its seeds and is "
+            f"installed. {nearest(name, known)}"
         )
     pipeline.scheduler = known[name].from_config(pipeline.scheduler.config)
     return pipeline

@@ -119,7 +119,7 @@ def test_a_disk_that_cannot_be_written_to_is_not_blamed_on_the_connection(error,
 
 
 def test_a_class_that_diffusers_lacks_is_not_blamed_on_the_connection():
-    with pytest.raises(AttributeError, match="NewPipeline"):
+    with pytest.raises(ValueError, match="lacks .*NewPipeline"):
         fetch("nobody/nothing", lambda: diffusers.NewPipeline)
 
 

@@ -48,4 +48,5 @@ def test_the_table_of_seconds_is_what_notebook_06_measured():
     stored = (ROOT / "notebooks/06_faster.ipynb").read_text(encoding="utf-8")
     labels = ("50 steps, PNDM", "20 steps", "OpenVINO, 2 threads", "4 steps, few-step weights")
     measured = [re.search(rf'"{label}: ([\d.]+) s', stored)[1] for label in labels]
-    assert re.findall(r"[\d.]+(?= s )", row) == [f"{float(seconds):.2f}" for seconds in measured]
+    shown = [float(seconds) for seconds in re.findall(r"[\d.]+(?= s )", row)]
+    assert shown == pytest.approx([float(seconds) for seconds in measured], abs=0.0051)

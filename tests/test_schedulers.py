@@ -24,7 +24,7 @@ def test_the_scheduler_is_the_one_that_from_config_makes(pipeline, scheduler):
         ("Euler a", "Nearest: Euler(Ancestral)?Discrete"),
         (diffusers.FlowMatchEulerDiscreteScheduler, "is not a scheduler that fits"),
         ("EDMEulerScheduler", "not a scheduler that fits"),  # it would generate noise
-        ("DPMSolverSDEScheduler", "not a .* yourself to use it all the same"),  # and no seeds
+        ("DPMSolverSDEScheduler", "not a .* follows its seeds"),
         (diffusers.DDIMScheduler(), "is not a scheduler that fits.*Nearest: DDIMScheduler"),
     ],
 )

@@ -235,7 +235,8 @@ def serve_page(host: str, port: int) -> None:
     try:
         server = PageServer((host, port), handler)
     except OSError as error:
-        sentence = f"{host}:{port} cannot be used ({error.strerror}): choose another --port."
+        sentence = f"{host}:{port} cannot be used ({error.strerror}): check the host, or choose "
+        sentence += f"another --port, such as {port + 1} (with make: PORT={port + 1})."
         raise SystemExit(sentence) from None
     with server, suppress(KeyboardInterrupt):
         print(f"The page is at http://{local_address(host)}:{server.server_port}; Ctrl-C ends it.")

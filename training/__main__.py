@@ -50,6 +50,15 @@ STAGES = {
 }
 # Left out only where weights of the stage exist already.
 NEEDED = ("autoencoder", "early", "denoiser", "strength", "decoder", "few-steps")
+# What a stage has learnt from, so that it should follow a change.
+NEEDS = {
+    "early": ("guide", "autoencoder"),
+    "denoiser": ("guide", "autoencoder"),
+    "strength": ("early", "denoiser"),
+    "decoder": ("guide", "autoencoder", "strength"),
+    "few-steps": ("denoiser", "strength"),
+    "style": ("autoencoder", "strength"),
+}
 # Further samples and the share of the peak rates for weights that have learnt already.
 CONTINUED = {"denoiser": (400_000, 0.4), "few-steps": (60_000, 0.8)}
 
@@ -61,7 +70,7 @@ def start_from(path: Path, work: Workspace, models: Path) -> None:
     The tokenizer and the autoencoder stay as they are, or the latents would mean something else.
     Its own decoder is the early checkpoint's, since `decoder` starts from the further-trained one.
     """
-    source = str(path.expanduser().resolve())
+    source = str(path.resolve())
     if work.start.exists():
         if (work.start / "source.txt").read_text(encoding="utf-8") != source:
             raise SystemExit(f"{work.folder} goes on from other weights: choose another --state.")
@@ -81,15 +90,20 @@ def start_from(path: Path, work: Workspace, models: Path) -> None:
     copy.rename(work.start)
 
 
+def folder(text: str) -> Path:
+    """A path that may begin with a tilde."""
+    return Path(text).expanduser()
+
+
 def parse_arguments() -> argparse.Namespace:
     """The command line of `python -m training`."""
     parser = argparse.ArgumentParser("python -m training", description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--state", type=Path, default=Path("~/.cache/tiny-portraits").expanduser())
+    parser.add_argument("--state", type=folder, default=folder("~/.cache/tiny-portraits"))
     parser.add_argument("--drawings", type=int, default=24_000)
     parser.add_argument("--models", type=Path, default=MODELS, help="where to write them")
-    parser.add_argument("--start", type=Path, help="go on from models/ or a denoiser.safetensors")
-    parser.add_argument("--guide", type=Path, metavar="FOLDER", help="use this trained guide")
+    parser.add_argument("--start", type=folder, help="go on from models/ or a denoiser.safetensors")
+    parser.add_argument("--guide", type=folder, metavar="FOLDER", help="use this trained guide")
     parser.add_argument("--style-name", choices=style.STYLES, default="neon")
     parser.add_argument("--processes", type=int, help="on a CPU; default one for each core")
     for stage, plan in STAGES.items():
@@ -98,10 +112,10 @@ def parse_arguments() -> argparse.Namespace:
                             help=f"to see in all, default {plan.samples:,}{further}")  # fmt: skip
     options = parser.parse_args()
     for option in ("start", "guide"):
-        if (path := vars(options)[option]) and not path.expanduser().exists():
+        if (path := vars(options)[option]) and not path.exists():
             parser.error(f"--{option} {path} does not exist.")
     judges = {(models / "tiny-judge").resolve() for models in (MODELS, options.models)}
-    if options.guide and options.guide.expanduser().resolve() in judges:
+    if options.guide and options.guide.resolve() in judges:
         parser.error("--guide cannot be the judge, which must take no part in the training.")
     if options.drawings < (least := HELD_OUT + latents.PROFILES):
         parser.error(f"--drawings must be at least {least:,}: the first {HELD_OUT:,} are held out.")
@@ -157,28 +171,29 @@ def main() -> None:
     options = parse_arguments()
     work = Workspace(options.state, options.drawings, torch.device(options.device))
     if work.start.exists() and not options.start:
-        raise SystemExit(f"{work.folder} goes on from other weights: name them with --start again.")
-    trained: list[str] = []  # stages that later ones depend on
+        raise SystemExit(f"{work.folder} began with --start: repeat it, or choose another --state.")
+    trained: list[str] = []  # what this call has trained on
 
     def fit(stage: loop.Stage, name: str, seed: int = 0, label: str | None = None) -> bool:
         """Train a stage, unless it is left out with 0 samples; return whether it is not."""
         if (plan := plan_of(name, options)).samples:
             spent = loop.is_spent(work, label or name, plan)
-            if spent and trained:
-                print(f"{name} stays as it is, though {trained[-1]} has changed: "
+            changed = [other for other in NEEDS.get(name, ()) if other in trained]
+            if spent and changed:
+                print(f"{name} stays as it is, though {changed[-1]} has changed: "
                       f"raise --{name}-samples to train it on.")  # fmt: skip
             loop.fit(stage, label or name, work, plan, processes=options.processes, seed=seed)
-            if not spent and name != "judge":  # which only measures
+            if not spent:
                 trained.append(name)
         return bool(plan.samples)
 
-    dataset.make_drawings(work)
     if options.start:
         start_from(options.start, work, options.models)
     elif options.guide:  # whose text encoder starts the denoiser's
         CLIPTokenizer.from_pretrained(options.guide).save_pretrained(work.folder / "tokenizer")
     elif not (work.folder / "tokenizer").exists():
         captions.make_tokenizer(work.folder / "tokenizer")
+    dataset.make_drawings(work)
     tokenizer = CLIPTokenizer.from_pretrained(work.folder / "tokenizer")
     if fit(judge.stage, "judge", seed=1):
         model = loop.load(judge.stage, "judge", work)["judge"]

@@ -110,7 +110,7 @@ def bfloat16_is_fast(device: torch.device) -> bool:
 
 
 def step(state: State, loss_of: Loss, plan: Plan, device: torch.device, seed: int) -> float:
-    """Train on one batch and return this process's share of the mean loss."""
+    """Train on one batch and return the mean loss of this process's shards."""
     fraction, shards, total = state.seen / plan.samples, SHARDS.get(device.type, 1), 0.0
     for parameter in state.parameters:
         parameter.grad = torch.zeros_like(parameter)

@@ -77,7 +77,7 @@ def baseline(measured: Measurement, model: str) -> Verdict:
 
 
 def half_precision(measured: Measurement, device: str) -> Verdict:
-    """L5. Held: three quarters of the page's speedup, beyond the noise; it is about a GPU."""
+    """L5. Held: three quarters of the page's speedup. Not tested: too noisy, or on a CPU."""
     if device != "cpu":
         return _speedup(measured, 30 / 11)
     why = f"it is about float16 on a GPU. On this CPU, {measured.label} is {measured.speedup:.2f}"
@@ -107,7 +107,8 @@ def steps_needed(needed: Mapping[str, float], near: float) -> Verdict:
 
 
 def fewer_steps(measured: Measurement, device: str) -> Verdict:
-    """L8. Held: three quarters of the page's speedup, which on a GPU includes half precision."""
+    """L8. Held: three quarters of the page's speedup, on a GPU with half precision. Not tested:
+    too noisy."""
     return _speedup(measured, 11 / 4 if device == "cpu" else 30 / 4)
 
 

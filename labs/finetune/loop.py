@@ -56,12 +56,12 @@ def train(
     losses: list[float] = []
     try:
         for step in range(1, steps + 1):
+            optimizer.zero_grad()  # also of what an earlier training left
             loss = loss_of(generator)
             if not torch.isfinite(loss):
                 raise FloatingPointError(
                     f"The loss of step {step} is {loss.item()}: lower the learning rate."
                 )
-            optimizer.zero_grad()  # of what a call before left, too
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
@@ -73,6 +73,7 @@ def train(
                 report(step, losses)
     except KeyboardInterrupt:
         print(f"Interrupted after {len(losses)} of {steps} steps; what was learned is kept.")
+    optimizer.zero_grad()
     save()
     return losses
 

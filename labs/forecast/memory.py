@@ -141,7 +141,8 @@ def what_fits(model: str | Path, **options: Any) -> pandas.DataFrame:
     Six batch sizes are forecast, and the others lie on straight lines between them.
 
     Args:
-        model, options: as for `forecast_memory`, which raises a ValueError if one is wrong.
+        model, options: as for `forecast_memory`, which raises a ValueError if one is wrong. On
+            cards without tensor cores, attention "sdpa" counts as "classic".
 
     Returns:
         A row for each GPU: its memory in GB of 10**9 bytes; the largest batch that fits by the most

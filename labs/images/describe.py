@@ -107,9 +107,10 @@ def to_code(settings: Settings, pipeline: DiffusionPipeline) -> str:
         part: Path(str(getattr(getattr(network, "config", None), "_name_or_path", ""))).parent
         for part, network in _networks(pipeline).items()
     }
-    (usual, _), *_ = Counter(folders.values()).most_common(1)
+    own, count = Path(str(pipeline.name_or_path)), Counter(folders.values())
+    usual = own if own in count else max(count, key=lambda folder: count[folder], default=own)
     replaced = [part for part, folder in folders.items() if folder != usual]
-    parts = f"# Replace {' and '.join(replaced)} here, as it was done.\n" if replaced else ""
+    parts = f"# Replace {' and '.join(replaced)} here, as in that pipeline.\n" if replaced else ""
     few_steps = getattr(getattr(pipeline, "unet", None), "few_steps", None)
     merged = f"# Call use_few_steps(pipeline, {few_steps!r}) here.\n" if few_steps else ""
     size, negative = f"height={settings.height}, width={settings.width}", ""

@@ -99,8 +99,8 @@ def _generate_batch(
             seconds = (time.perf_counter() - start) / len(batch)
             for image, settings in zip(images, batch, strict=True):
                 save_image(image, folder / name_of(settings), settings, seconds=seconds)
-                if black := explain_black([image]):
-                    print(f"{name_of(settings)}: {black}")
+            if black := explain_black(images):
+                print(f"{', '.join(map(name_of, batch))}: {black}")
             return {}
         free_memory()
         if problem == OUT_OF_MEMORY:

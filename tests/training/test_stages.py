@@ -153,11 +153,11 @@ def test_what_cannot_be_trained_is_said_before_anything_is_drawn(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_training_from_nothing_does_not_go_on_from_weights(nothing, monkeypatch):
-    loop.checkpoint(nothing, "denoiser").touch()
+def test_a_training_from_nothing_does_not_go_on_from_weights(tmp_path):
+    work = Workspace(tmp_path, 32, CPU)
+    loop.checkpoint(work, "denoiser").touch()
     with pytest.raises(SystemExit, match="was trained from nothing: choose another --state"):
-        start_from(MODELS_FOLDER, nothing, MODELS_FOLDER)
-    loop.checkpoint(nothing, "denoiser").unlink()
+        start_from(MODELS_FOLDER, work, MODELS_FOLDER)
 
 
 def test_training_goes_on_from_a_denoiser_saved_before_the_strength_stage(tmp_path, nothing):

@@ -25,8 +25,6 @@ ODD_PROMPTS = [
 ]  # fmt: skip
 SEEDS = [0, 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**64 - 1, *range(100, 193)]
 
-pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="Node.js is not installed")
-
 
 def noise(seed, size=3072):
     return torch.randn(size, generator=torch.Generator().manual_seed(seed))
@@ -77,6 +75,7 @@ def references(tmp_path_factory):
     return path
 
 
+@pytest.mark.skipif(not shutil.which("node"), reason="Node.js is not installed")
 def test_the_pages_modules_pass_their_own_tests(references):
     command = ["node", "--test", *map(str, sorted(ROOT.glob("web/tests/*.test.js")))]
     result = subprocess.run(

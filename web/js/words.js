@@ -16,7 +16,7 @@ function spoken(prompt, values) {
  *
  * @param {string} prompt
  * @param {string} attribute
- * @param {string} value of the attribute; its rivals give way to it
+ * @param {string} value of the attribute; its other values give way to it
  * @param {Record<string, {values: Record<string, string[]>}>} vocabulary
  */
 export function togglePhrase(prompt, attribute, value, vocabulary) {

@@ -87,7 +87,7 @@ test("settings out of range are named", () => {
   }
 });
 
-test("a word is put in where captions have it, taken out, or takes the place of its rival", () => {
+test("a word is put in where captions have it, taken out, or replaces another value", () => {
   const vocabulary = {
     subject: { values: { knight: ["knight"], queen: ["queen"] } },
     age: { values: { young: ["young"], old: ["old", "elderly"], oldest: ["oldest", "ancient"] } },

@@ -66,7 +66,7 @@ def test_settings_lead_back_to_random_weights(tiny_shape):
 def test_the_code_names_what_was_replaced_and_a_variant(pipeline, tmp_path):
     changed = copy.copy(pipeline)
     changed.vae = AutoencoderKL.from_pretrained(MODELS_FOLDER / "tiny-portraits-vae-ft")
-    assert "# Replace vae here, as it was done.\n" in to_code(settings_for(changed), changed)
+    assert "# Replace vae here, as in that pipeline.\n" in to_code(settings_for(changed), changed)
     assert "# Replace" not in to_code(settings_for(pipeline), pipeline)
     pipeline.save_pretrained(tmp_path / "mine", variant="fp16")
     half = load_pipeline(tmp_path / "mine", device="cpu")
