@@ -38,8 +38,8 @@ class PeakMemory:
 def peak_memory(fn: Callable[[], Any], pipeline: DiffusionPipeline) -> PeakMemory:
     """Make a call and return the most memory that it used at once.
 
-    On CUDA this is what the allocator reports. Elsewhere the storages of live tensors are counted,
-    without what a kernel allocates and frees itself: Metal keeps no record of the peak.
+    On CUDA the allocator reports it; what others hold there does not count. Elsewhere the storages
+    of live tensors are counted, without what a kernel allocates and frees itself.
 
     Args:
         fn: called without arguments, such as `lambda: pipeline(**get_inputs(4))`.
@@ -49,15 +49,17 @@ def peak_memory(fn: Callable[[], Any], pipeline: DiffusionPipeline) -> PeakMemor
     """
     device = pipeline._execution_device
     free_memory()
+    weights = tensors_of(*modules_of(pipeline).values())
     if device.type != "cuda":
-        weights = tensors_of(*modules_of(pipeline).values())
         with LiveStorages(ignored=weights, start=bytes_of(weights)) as storages:
             fn()
         return PeakMemory(storages.peak, "live tensors")
     torch.cuda.reset_peak_memory_stats(device)
+    inside = bytes_of([tensor for tensor in weights if tensor.device.type == "cuda"])
+    others = torch.cuda.memory_allocated(device) - inside
     fn()
     torch.accelerator.synchronize(device)
-    return PeakMemory(torch.cuda.max_memory_allocated(device), "CUDA's allocator")
+    return PeakMemory(torch.cuda.max_memory_allocated(device) - others, "CUDA's allocator")
 
 
 def free_memory() -> None:

@@ -76,8 +76,9 @@ def test_cuda_is_asked_once_it_is_done(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: events.append("wait"))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: events.append("reset"))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 10**9)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 10**9)  # another pipeline's
     peak = peak_memory(lambda: events.append("call"), nothing("cuda"))
-    assert str(peak) == "3.00 GB peak memory, measured by CUDA's allocator"
+    assert str(peak) == "2.00 GB peak memory, measured by CUDA's allocator"
     assert events == ["free", "reset", "call", "wait"]
 
 

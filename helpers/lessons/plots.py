@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import chain, cycle
 from typing import TYPE_CHECKING
+
+from helpers.grids import explain_black
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,4 +88,6 @@ def plot_images(
         axes.set_xlabel(text)
     drawn = io.BytesIO()
     figure.savefig(drawn, bbox_inches="tight", pad_inches=0.05)  # as wide as the names need
-    return Image.open(drawn).convert("RGB")
+    result = Image.open(drawn).convert("RGB")
+    result.info["note"] = explain_black(chain(*rows.values()))  # for `show`
+    return result

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pandas
-import pytest
 from PIL import Image
 
 from helpers import image_distance
@@ -24,20 +23,13 @@ JOBS = [
 ]
 
 
-@pytest.fixture
-def start(tmp_path):
-    """A function that starts a sweep into a folder in a process; all that it says is its output."""
-    pandas.DataFrame(JOBS).to_csv(tmp_path / "jobs.csv", index=False)
-
-    def start(**variables):
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "CI": "true", "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-m", "labs.sweeps", tmp_path / "jobs.csv", tmp_path]
-        return subprocess.Popen(
-            [*command, "--device", "cpu"], cwd=ROOT, env=environment | variables, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-    return start
+def start(folder, rank):
+    """Start one of two processes of a sweep into a folder; all that it says is its output."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CI": "true", "HF_HUB_OFFLINE": "1"}
+    environment |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", "labs.sweeps", folder / "jobs.csv", folder, "--device", "cpu"]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **options)
 
 
 def images(folder):
@@ -50,9 +42,9 @@ def wait_for_some(folder, process):
     assert 0 < len(images(folder)) < COUNT
 
 
-def test_after_a_kill_the_other_process_generates_all_that_is_missing(start, tmp_path, pipeline):
-    sizes = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    survivor, victim = (start(RANK=rank, LOCAL_RANK=rank, **sizes) for rank in "01")
+def test_after_a_kill_the_other_process_generates_all_that_is_missing(tmp_path, pipeline):
+    pandas.DataFrame(JOBS).to_csv(tmp_path / "jobs.csv", index=False)
+    survivor, victim = (start(tmp_path, rank) for rank in "01")
     wait_for_some(tmp_path, victim)
     victim.kill()
     victim.communicate()
