@@ -101,7 +101,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--state", type=folder, default=folder("~/.cache/tiny-portraits"))
     parser.add_argument("--drawings", type=int, default=24_000)
-    parser.add_argument("--models", type=Path, default=MODELS, help="where to write them")
+    parser.add_argument("--models", type=folder, default=MODELS, help="where to write them")
     parser.add_argument("--start", type=folder, help="go on from models/ or a denoiser.safetensors")
     parser.add_argument("--guide", type=folder, metavar="FOLDER", help="use this trained guide")
     parser.add_argument("--style-name", choices=style.STYLES, default="neon")

@@ -44,6 +44,9 @@ def memory_budget(size: float, pipeline: DiffusionPipeline) -> Iterator[None]:
     if device.type == "cuda":
         _, total = torch.cuda.mem_get_info(device)
         torch.cuda.empty_cache()
+        weights = tensors_of(*modules_of(pipeline).values())
+        inside = bytes_of([tensor for tensor in weights if tensor.device.type == "cuda"])
+        size += torch.cuda.memory_reserved(device) - inside  # what others hold does not count
         torch.cuda.set_per_process_memory_fraction(min(1.0, size / total), device)
         try:
             yield

@@ -99,8 +99,10 @@ def _generate_batch(
             seconds = (time.perf_counter() - start) / len(batch)
             for image, settings in zip(images, batch, strict=True):
                 save_image(image, folder / name_of(settings), settings, seconds=seconds)
-            if black := explain_black(images):
-                print(f"{', '.join(map(name_of, batch))}: {black}")
+            if black := {
+                name_of(s): i for i, s in zip(images, batch, strict=True) if explain_black([i])
+            }:
+                print(f"{', '.join(black)}: {explain_black(black.values())}")
             return {}
         free_memory()
         if problem == OUT_OF_MEMORY:
