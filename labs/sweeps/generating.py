@@ -99,9 +99,10 @@ def _generate_batch(
             seconds = (time.perf_counter() - start) / len(batch)
             for image, settings in zip(images, batch, strict=True):
                 save_image(image, folder / name_of(settings), settings, seconds=seconds)
-            if black := {
-                name_of(s): i for i, s in zip(images, batch, strict=True) if explain_black([i])
-            }:
+            black = {
+                name_of(s): i for s, i in zip(batch, images, strict=True) if explain_black([i])
+            }
+            if black:
                 print(f"{', '.join(black)}: {explain_black(black.values())}")
             return {}
         free_memory()
