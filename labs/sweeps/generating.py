@@ -99,11 +99,8 @@ def _generate_batch(
             seconds = (time.perf_counter() - start) / len(batch)
             for image, settings in zip(images, batch, strict=True):
                 save_image(image, folder / name_of(settings), settings, seconds=seconds)
-            black = {
-                name_of(s): i for s, i in zip(batch, images, strict=True) if explain_black([i])
-            }
-            if black:
-                print(f"{', '.join(black)}: {explain_black(black.values())}")
+                if explain_black([image]):
+                    print(f"{name_of(settings)} is black: a safety checker, or float16, did that.")
             return {}
         free_memory()
         if problem == OUT_OF_MEMORY:

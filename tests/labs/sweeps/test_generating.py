@@ -57,7 +57,7 @@ def test_a_black_image_is_named(pipeline, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(generating, "generate", lambda *_: [Image.new("RGB", (128, 128))])
     (settings,) = share = settings_of(pipeline, 1)
     assert generate_share(pipeline, share, tmp_path, limits_of(share, 1)) == {}
-    assert f"{name_of(settings)}: Image 1 is black" in capsys.readouterr().out
+    assert f"{name_of(settings)} is black" in capsys.readouterr().out
 
 
 def test_lora_weights_of_each_job_are_on_for_it_alone(tmp_path):
