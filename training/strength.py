@@ -30,10 +30,10 @@ GUIDANCE_SCALE = 7.5  # that images are generated with
 # Of the teacher, whose captions have their full strength. Stronger guidance spoils faces, but the
 # noisiest steps decide the subject, where the student would follow a weaker one badly.
 GUIDANCE, NOISIEST_GUIDANCE, AUTOGUIDANCE = 1.5, 2.5, 0.25
-RISE = (500, 800)  # the steps, of 1,000, between which guidance rises
+RISE = (350, 800)  # the steps, of 1,000, between which guidance rises
 GUIDED = 0.25  # the weight of the guided prediction, which guidance enlarges the errors of
-# Half of the steps are among the noisiest: the subject is decided there, and errors count most.
-NOISIEST, NOISIEST_SHARE = 700, 1 / 2
+# A third of the steps are among the noisiest: the subject is decided there, and errors count most.
+NOISIEST, NOISIEST_SHARE = 700, 1 / 3
 # The decoder also learns from latents as the denoiser leaves them.
 REDRAWN, REDRAWN_FROM, STRIDE = 1_000, 200, 50  # drawings; steps of 1,000
 
@@ -71,7 +71,7 @@ def load_teacher(work: Workspace) -> tuple[nn.ModuleDict, Teacher]:
 def guidance_at(times: torch.Tensor) -> torch.Tensor:
     """The teacher's guidance at these steps, (n, 1, 1, 1).
 
-    >>> guidance_at(torch.tensor([0, 650, 999])).flatten().tolist()
+    >>> guidance_at(torch.tensor([0, 575, 999])).flatten().tolist()
     [1.5, 2.0, 2.5]
     """
     low, high = RISE
