@@ -100,7 +100,7 @@ def _generate_batch(
             for image, settings in zip(images, batch, strict=True):
                 save_image(image, folder / name_of(settings), settings, seconds=seconds)
                 if explain_black([image]):
-                    print(f"{name_of(settings)} is black: a safety checker, or float16, did that.")
+                    print(f"{name_of(settings)} is black (safety checker or float16 overflow).")
             return {}
         free_memory()
         if problem == OUT_OF_MEMORY:
