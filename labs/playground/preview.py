@@ -29,8 +29,7 @@ def fit_preview(vae: AutoencoderKL) -> torch.Tensor:
     if vae.dtype == torch.float16:  # it overflows in some encoders
         vae = torch.nn.Module.to(copy.deepcopy(vae), torch.float32)
     latents = vae.encode((2 * images - 1).to(vae.device, vae.dtype)).latent_dist.mode()
-    latents = latents.float().cpu() - (vae.config.shift_factor or 0)
-    latents *= vae.config.scaling_factor
+    latents = (latents.float().cpu() - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
     colors = torch.nn.functional.adaptive_avg_pool2d(images, latents.shape[-2:])
     rows = colors.movedim(1, -1).flatten(0, 2)
     return torch.linalg.lstsq(_with_constant(latents), rows).solution

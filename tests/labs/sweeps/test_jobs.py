@@ -91,6 +91,7 @@ def test_a_cell_is_no_formula_and_reads_back_the_same(tmp_path, text):
         ({"prompt": "a", "lora": "missing"}, "missing"),
         ({"prompt": "a", "lora": "tiny-portraits-vae-ft"}, "does not hold LoRA weights for this"),
         ({"prompt": "a", "lora": "tiny-portraits-lcm", "lora_strength": "x"}, "a number, not 'x'"),
+        ({"prompt": "a", "lora": ["one", "two"]}, "lora of one job should be a single"),
         ({"prompt": "a", "lora_strength": 0.3}, "has no effect without lora"),
     ],
 )
@@ -110,10 +111,9 @@ def test_lora_weights_are_told_apart_by_name_content_and_strength(tmp_path):
     jobs = [{"lora": "tiny-portraits-lcm", "lora_strength": strength} for strength in ("0.3", 1)]
     jobs += [{"lora": str(path)} for path in (here, there.parent)]
     jobs += [{"lora_strength": 0.5}]  # without LoRA, to compare with
-    save_file(
-        load_file(lora) | {"unet.lora_A.weight": torch.zeros(2)}, tmp_path / "part.safetensors"
-    )
-    jobs += 2 * [{"lora": str(tmp_path / "part.safetensors")}]
+    part = tmp_path / "part.safetensors"
+    save_file(load_file(lora) | {"unet.lora_A.weight": torch.zeros(2)}, part)
+    jobs += 2 * [{"lora": str(part)}]
     jobs = [{"prompt": "a", **job} for job in jobs]
     wanted, refused = describe_jobs(jobs, load_pipeline("tiny-portraits", device="cpu"))
     assert len(refused) == 2
