@@ -1,20 +1,19 @@
 """Memory: what is counted, and what is freed."""
 
 import json
-import subprocess
 import sys
 from itertools import accumulate
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from calls import generate, set_up
+from IPython.core.history import HistoryManager
+from IPython.core.interactiveshell import InteractiveShell
 
 from helpers import free_memory, load_pipeline, memory, peak_memory
 from helpers.memory import bytes_of, is_out_of_memory, tensors_of
 
-ROOT = Path(__file__).parents[1]
 KB = 4000  # bytes of a thousand numbers
 
 
@@ -107,14 +106,14 @@ def test_the_message_of_this_machine_is_known():
     assert is_out_of_memory(caught.value)
 
 
-def test_what_jupyters_last_error_holds_is_freed():
-    code = """
-import gc, weakref
-from IPython.core.interactiveshell import InteractiveShell
-
-shell = InteractiveShell()
-shell.run_cell('''
-import torch, weakref
+def test_what_jupyters_last_error_holds_is_freed(monkeypatch):
+    monkeypatch.setattr(HistoryManager, "enabled", False)
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # a shell replaces it
+    for name in ("last_exc", "last_value", "last_type", "last_traceback"):
+        monkeypatch.setattr(sys, name, None, raising=False)
+    shell = InteractiveShell()
+    shell.run_cell("""
+import gc, torch, weakref
 from helpers import free_memory
 
 def fill():
@@ -123,14 +122,11 @@ def fill():
     raise torch.OutOfMemoryError("CUDA out of memory.")
 
 kept = []
-''')
-assert not shell.run_cell("fill()").success
-shell.run_cell("import gc; gc.collect(); before = kept[0]() is not None")
-shell.run_cell("free_memory(); after = kept[0]() is not None")
-print(shell.user_ns["before"], shell.user_ns["after"])
-"""
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert result.stdout.split()[-2:] == ["True", "False"], result.stderr
+""")
+    assert not shell.run_cell("fill()").success
+    shell.run_cell("gc.collect(); before = kept[0]() is not None")
+    shell.run_cell("free_memory(); after = kept[0]() is not None")
+    assert (shell.user_ns["before"], shell.user_ns["after"]) == (True, False)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -117,29 +117,6 @@ def test_a_reader_finds_the_call_of_the_page(lesson):
     assert any(re.search(CALLS[lesson], source) for source in code)
 
 
-def names_in(node):
-    """The names in a statement, those that it reads before those that it sets."""
-    names = [name for name in ast.walk(node) if isinstance(name, ast.Name)]
-    return sorted(names, key=lambda name: isinstance(name.ctx, ast.Store))
-
-
-@pytest.mark.parametrize("lesson", CALLS)
-def test_the_call_of_the_page_is_not_thrown_away(lesson):
-    for path in TAUGHT:
-        lines = [
-            (node, lesson in tags(cell))
-            for cell in code_cells(read(path))
-            for node in ast.parse(cell.source).body
-        ]
-        for number, (node, tagged) in enumerate(lines, 1):
-            assigns = tagged and isinstance(node, ast.Assign)
-            if assigns and re.search(CALLS[lesson], ast.unparse(node)):
-                targets = {name.id for name in names_in(node.targets[0])}
-                later = [name for line, _ in lines[number:] for name in names_in(line)]
-                first = next(name for name in later if name.id in targets)
-                assert isinstance(first.ctx, ast.Load), ast.unparse(node)
-
-
 @pytest.mark.parametrize("stem", [path.stem for path in TAUGHT])
 def test_exercises_wait_for_an_answer_and_the_solutions_have_one(stem):
     untouched, solved = (

@@ -264,8 +264,7 @@ def fewest_steps(answer: int, generate: Function, converged: Images, limit: floa
     images = generate(answer)
     show_beside(images, converged, [f"{answer} steps", "converged"])
     reached = median_distance(images, converged)
-    hint = f"with {answer} steps the distance is {reached:.1f}, more than {limit:g}."
-    require(reached <= limit, hint)
+    require(reached <= limit, f"with {answer} steps the distance is {reached:.1f}, over {limit:g}.")
     fewer = median_distance(generate(answer - 1), converged)
     require(fewer > limit, f"{answer - 1} steps are enough, with a distance of {fewer:.1f}.")
     return f"{answer} steps come to {reached:.1f}; one step fewer stays at {fewer:.1f}."

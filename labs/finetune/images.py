@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from labs.images.generate import to_rgb
+
 FEWEST, MOST = 4, 500
 LARGEST = 50_000_000  # pixels of one image
 KINDS = {".jpeg", ".jpg", ".png", ".webp"}
@@ -66,9 +68,9 @@ def _read(file: Path, size: int) -> Image.Image:
         with Image.open(file) as image:
             if image.width * image.height > LARGEST:
                 return Image.new("1", image.size)  # it is refused by its size, unread
-            return ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (size, size))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            return ImageOps.fit(to_rgb(image), (size, size))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{file.name} cannot be read as an image ({error}): remove it from the folder, or save "
-            "it again as PNG."
+            "it again as JPEG."
         ) from error

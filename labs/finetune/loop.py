@@ -43,7 +43,7 @@ def train(
 
     Raises:
         ValueError: there is nothing to train.
-        FloatingPointError: the loss is not a finite number.
+        FloatingPointError, RuntimeError: the loss or a gradient is not a finite number.
     """
     parameters = [param for param in parameters if param.requires_grad]
     if not parameters:
@@ -63,7 +63,7 @@ def train(
                     f"The loss of step {step} is {loss.item()}: lower the learning rate."
                 )
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0, error_if_nonfinite=True)
             optimizer.step()
             schedule.step()
             losses.append(loss.item())

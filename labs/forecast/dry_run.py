@@ -88,6 +88,7 @@ def cached_by_model(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def call(model: str | Path, **options: Any) -> Any:
+        options = {**function.__kwdefaults__, **options}  # one order and no default left out
         return (cached if str(model) in MODELS else function)(str(model), **options)
 
     return call

@@ -162,7 +162,7 @@ def is_this_normal(
     same = (rows.gpu == card.name) & (rows.model_shape == shape) & (rows.height == height)
     same &= rows.guidance & ~rows.compiled & (rows.attention == "sdpa") & (rows.width == width)
     same &= rows.dtype == dtype_name(dtype).replace("bfloat16", "float16")  # equally fast
-    same &= (rows.batch_size < 4) == (batch < 4)
+    same &= ((rows.batch_size < 4) == (batch < 4)) & ~rows.channels_last & ~rows.tf32
     speed = batch * steps / measurement.seconds
     text = f"{speed:.1f} image-steps per second on {card.name}: "
     text += f"{_compare(speed, rows[same], batch)} The forecast is {slowest:.1f} to {fastest:.1f}."

@@ -42,8 +42,8 @@ def describe_settings(
     Other changes of a pipeline, such as FreeU, hooks or a scheduler's options, are not recorded.
 
     Args:
-        choices: other fields of `Settings`, such as the seed; what is left out or None has the
-            pipeline's default.
+        choices: fields of `Settings` that the pipeline does not decide, such as the seed; what is
+            left out or None has its default.
 
     Raises:
         ValueError: a setting is out of range, or the scheduler or a LoRA's strengths do not fit.

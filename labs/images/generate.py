@@ -10,14 +10,13 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from helpers import make_generators, truncated_words, use_scheduler
 from labs.images.settings import Settings
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
-    from PIL import Image
 
 # What all images of one call have in common; prompts and seeds differ.
 SHARED = ("scheduler", "num_inference_steps", "guidance_scale", "height", "width")
@@ -79,9 +78,10 @@ def generate(
         inputs["width"] = first.width or default_size(pipeline)
     left_out, steps = 0, first.num_inference_steps
     if start is not None:
-        side = default_size(pipeline)
+        side = default_size(pipeline) or min(start.size)
         size = (inputs.pop("width", side), inputs.pop("height", side))
-        inputs |= {"image": [ImageOps.fit(start, size)] * len(settings), "strength": strength}
+        images = [ImageOps.fit(to_rgb(start), size)] * len(settings)
+        inputs |= {"image": images, "strength": strength}
         left_out = _steps_left_out(copied, steps, strength)
         if left_out >= steps:
             raise ValueError(
@@ -93,6 +93,18 @@ def generate(
         return copied(**{key: val for key, val in inputs.items() if key in arguments}).images
     finally:
         copied.maybe_free_model_hooks()
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Turn an image upright, as its EXIF data says, and put it on white where it is transparent.
+
+    Raises:
+        ValueError: it has more than 8 bits a channel, of which Pillow would make white.
+    """
+    if image.mode[0] in "IF":
+        raise ValueError("it has more than 8 bits a channel")
+    image = ImageOps.exif_transpose(image).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def check_pipeline(pipeline: DiffusionPipeline) -> None:
@@ -207,14 +219,15 @@ def _prediction(
 ) -> Callable[[], torch.Tensor | None]:
     """Return a function for the predicted clean latents (x0) before a step is taken."""
     alphas = getattr(scheduler, "alphas_cumprod", None)
-    if alphas is None or len(sample) > 1:
+    kind = scheduler.config.get("prediction_type", "epsilon")
+    if alphas is None or len(sample) > 1 or kind not in ("epsilon", "v_prediction"):
         return lambda: None
     scaled = scheduler.scale_model_input(sample, timestep)  # as the UNet got it
 
     def predict() -> torch.Tensor:
         noisy, output = scaled.float(), model_output.float()
         alpha = alphas[round(float(timestep))].to(noisy)
-        if scheduler.config.get("prediction_type", "epsilon") == "v_prediction":
+        if kind == "v_prediction":
             return alpha.sqrt() * noisy - (1 - alpha).sqrt() * output
         return (noisy - (1 - alpha).sqrt() * output) / alpha.sqrt()
 

@@ -35,6 +35,8 @@ def use_lora(pipeline: Any, lora: str | Path | None, strength: float | str = 1.0
         strength = float(strength)
     except (TypeError, ValueError):
         raise ValueError(f"A LoRA's strength should be a number, not {strength!r}.") from None
+    if not isinstance(lora, str | Path):
+        raise ValueError(f"LoRA weights should be a path or a name, not {lora!r}.")
     place = find_weights(lora)
     files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
     files = [file for file in files if file.stem == "pytorch_lora_weights"] or files

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import ipywidgets
-from PIL import Image, ImageOps
+from PIL import Image
 
 from helpers.grids import explain_black
 from labs.images import Settings, SettingsError, read_settings, save_image
 from labs.images.describe import describe_settings, differences, to_code
-from labs.images.generate import Stopped, check_pipeline, generate, notices
+from labs.images.generate import Stopped, check_pipeline, default_size, generate, notices, to_rgb
 from labs.playground import view
 from labs.playground.chips import make_chips
 from labs.playground.preview import fit_preview, preview
@@ -197,7 +197,7 @@ class Playground(ipywidgets.VBox):
             except ValueError as error:
                 self._say(str(error))
                 with suppress(Exception):  # Pillow raises many kinds for what is no image
-                    self._start_from(ImageOps.exif_transpose(Image.open(content)).convert("RGB"))
+                    self._start_from(to_rgb(Image.open(content)))
                     self._say("It holds no settings to use: it is the image to start from.")
         self.upload.set_trait("value", type(files)())  # so that the same file can be loaded again
 
@@ -218,7 +218,8 @@ class Playground(ipywidgets.VBox):
         return {name: self.controls[name].value for name in names}
 
     def _set_controls(self, settings: Settings) -> None:
-        values = settings.model_dump(exclude_none=True) | {"seed": str(settings.seed)}
+        values = dict.fromkeys(("height", "width"), default_size(self.pipeline))
+        values |= settings.model_dump(exclude_none=True) | {"seed": str(settings.seed)}
         if settings.scheduler not in self.controls["scheduler"].options:  # it does not fit
             del values["scheduler"]
         for name in values.keys() & self.controls.keys():

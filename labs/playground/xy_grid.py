@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from helpers import make_generators, use_scheduler
 from helpers.grids import draw_labels, explain_black
 from labs.images import Settings
-from labs.images.generate import default_size
+from labs.images.generate import call_arguments, default_size
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -108,6 +108,8 @@ def _prepare(
     for side, other in (("height", "width"), ("width", "height")):
         if chosen.get(side) and not chosen.get(other):  # given alone, a side has no effect
             chosen = {**chosen, other: default_size(pipeline)}
+    if unknown := chosen.keys() - call_arguments(pipeline) - {"seed", "scheduler"}:
+        raise TypeError(f"A {type(pipeline).__name__} has no argument {min(unknown)!r}.")
     return chosen
 
 

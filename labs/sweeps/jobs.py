@@ -90,14 +90,14 @@ def describe_jobs(
                 raise ValueError(f"A {type(pipeline).__name__} ignores the negative prompt.")
             if "lora_strength" in given and not named:
                 raise ValueError("lora_strength has no effect without lora: name the weights.")
-            if several := [name for name, v in given.items() if isinstance(v, list | tuple | dict)]:
+            if several := [name for name, val in given.items() if isinstance(val, list | dict)]:
                 raise ValueError(f"{several[0]} of one job should be a single value.")
             shared = [given.pop("scheduler", None), given.pop("lora", None)]
             defaults = default_settings(*shared, given.pop("lora_strength", 1.0))
             if isinstance(defaults, Exception):
                 raise defaults
             settings = defaults.replace(**{"prompt": None, **given})
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, TypeError) as error:  # TypeError: what cannot be cached
             refused.append({**job, "problem": str(error)})
         else:
             wanted[name_of(settings)] = settings

@@ -73,7 +73,7 @@ def sweep(
     if batch_size is not None and not (isinstance(batch_size, Integral) and batch_size > 0):
         raise ValueError(f"batch_size should be a whole number from 1, not {batch_size!r}.")
     folder.mkdir(parents=True, exist_ok=True)
-    process, processes = _variable("RANK", 0), _variable("WORLD_SIZE", 1)
+    process, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     pipeline = load_pipeline(model, device=_device(device), dtype=dtype)
     check_pipeline(pipeline)
     wanted, refused = describe_jobs(rows, pipeline)
@@ -109,13 +109,8 @@ def sweep(
     return table
 
 
-def _variable(name: str, default: int) -> int:
-    """A number that the launcher of several processes set in the environment."""
-    return int(os.environ.get(name, default))
-
-
 def _processes_here() -> int:
-    return _variable("LOCAL_WORLD_SIZE", _variable("WORLD_SIZE", 1))
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", 1)))
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -123,7 +118,7 @@ def _device(device: str | torch.device) -> torch.device:
     chosen = pick_device(device)
     if chosen.type != "cuda" or chosen.index is not None or _processes_here() == 1:
         return chosen
-    return torch.device("cuda", _variable("LOCAL_RANK", 0) % torch.cuda.device_count())
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
 
 
 def _count(wanted: Mapping[str, Settings], folder: Path) -> int:
@@ -171,4 +166,5 @@ def _tabulate(
                 row |= {"seconds": image.info.get("seconds"), "problem": ""}
         rows.append(row)
     table = pandas.DataFrame([*rows, *refused], dtype=object).reindex(columns=COLUMNS)
-    return table.astype({"seconds": float})  # the other numbers stay whole beside empty cells
+    seconds = pandas.to_numeric(table["seconds"], errors="coerce")  # a refused job may have any
+    return table.assign(seconds=seconds)  # the other numbers stay whole beside empty cells

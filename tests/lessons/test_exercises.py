@@ -63,7 +63,7 @@ def test_an_exercise_left_alone_or_answered_with_nonsense_gets_a_sentence(check)
     [
         (steps, np.uint8(5), "Right: 5 steps come to 20.0; one step fewer stays at 25.0"),
         (steps, torch.tensor(5), "Right: 5 steps"),
-        (steps, 4, "Not yet: with 4 steps the distance is 25.0, more than 20"),
+        (steps, 4, "Not yet: with 4 steps the distance is 25.0, over 20"),
         (steps, 8, "Not yet: 7 steps are enough"),
         (steps, 51, "Not yet: try between 2 and 50"),
         (steps, 5.5, "Not yet: the answer must be a number of steps, not 5.5"),

@@ -103,7 +103,7 @@ export function fromLink(hash, defaults) {
   let settings = { ...defaults };
   for (const [name, value] of Object.entries(defaults)) {
     if (!found.has(name)) continue;
-    const changed = { ...settings, [name]: typeof value === "number" ? Number(found.get(name)) : found.get(name) };
+    const changed = { ...settings, [name]: typeof value === "number" ? Number(found.get(name) || NaN) : found.get(name) };
     if (!problemOf(changed)) settings = changed;
   }
   return settings;

@@ -76,7 +76,7 @@ test("a link holds prompt, seed and what differs from the defaults", () => {
 
 test("what a link says wrongly is the default's", () => {
   assert.deepEqual(fromLink("#steps=80&guidanceScale=3.3&seed=-1&prompt=a+queen", DEFAULTS), { ...DEFAULTS, prompt: "a queen" });
-  assert.deepEqual(fromLink("#steps=many&seed=-1", DEFAULTS), DEFAULTS);
+  assert.deepEqual(fromLink("#steps=many&seed=-1&guidanceScale=", DEFAULTS), DEFAULTS);
   assert.deepEqual(fromLink("", DEFAULTS), DEFAULTS);
 });
 

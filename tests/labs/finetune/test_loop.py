@@ -62,6 +62,9 @@ def test_refused():
     param = torch.nn.Parameter(torch.zeros(1))
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         train([param], lambda _: param.sum() / 0, steps=1, learning_rate=1.0)
+    with pytest.raises(RuntimeError, match="non-finite"):
+        train([param], lambda _: param.abs().sqrt().sum(), steps=1, learning_rate=1.0)
+    assert param.item() == 0
 
 
 def generate(pipeline):

@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import LatentConsistencyModelPipeline, StableDiffusionImg2ImgPipeline
+from diffusers import DDIMScheduler, LatentConsistencyModelPipeline, StableDiffusionImg2ImgPipeline
+from PIL import Image
 
 from helpers import get_inputs, image_distance, use_scheduler
 from labs.images import Settings
+from labs.images import generate as module
 from labs.images.describe import describe_settings, to_code
-from labs.images.generate import Stopped, _notice_text, default_size, generate, notices
+from labs.images.generate import Stopped, default_size, generate, notices, to_rgb
 
 
 def settings_of(prompt="a knight", **changes):
@@ -31,6 +33,12 @@ def test_the_image_is_that_of_a_plain_call_and_the_pipeline_stays_as_it_is(pipel
 
 def test_a_side_given_alone_gets_the_models_default_beside_it(pipeline):
     assert generate(pipeline, [settings_of(width=64)])[0].size == (64, 128)
+
+
+def test_what_is_transparent_becomes_white_and_more_than_8_bits_are_refused():
+    assert to_rgb(Image.new("LA", (2, 1))).getcolors() == [(2, (255, 255, 255))]
+    with pytest.raises(ValueError, match="more than 8 bits a channel"):
+        to_rgb(Image.new("I;16", (2, 1)))
 
 
 def test_two_threads_generate_with_one_pipeline_and_do_not_disturb_each_other(pipeline):
@@ -86,12 +94,14 @@ def test_each_step_is_counted_and_the_last_prediction_is_the_image(pipeline, sch
     last = pipeline.image_processor.postprocess(decoded.detach())[0]
     assert image_distance(last, image) < 3
     assert torch.stack(predicted).isfinite().all()
+    other = DDIMScheduler(prediction_type="sample")  # its networks predict no noise
+    assert module._prediction(other, *torch.zeros(3, 1))() is None
 
 
 def test_a_pipeline_without_tokenizer_or_scale_has_no_notices_and_no_size():
     kandinsky = SimpleNamespace(unet=SimpleNamespace(config=SimpleNamespace(sample_size=64)))
     assert default_size(kandinsky) is None
-    assert _notice_text("a knight", kandinsky) == ""
+    assert module._notice_text("a knight", kandinsky) == ""
 
 
 def test_words_left_out_or_unknown_are_named_beside_their_prompt(pipeline):

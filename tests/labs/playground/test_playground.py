@@ -244,8 +244,10 @@ def test_an_image_of_another_model_is_not_generated_and_the_model_is_not_loaded(
         refuse = fail_with(AssertionError("loaded"))
         monkeypatch.setattr(f"diffusers.DiffusionPipeline.{name}", refuse)
     settings = describe_settings(play.pipeline, "a queen").replace(model="evil/model")
-    save_image(Image.new("RGB", (64, 64)), file := io.BytesIO(), settings)
+    save_image(Image.new("RGB", (60, 60)), file := io.BytesIO(), settings)  # records no size
+    play.controls["width"].value = 64
     upload(play, file.getvalue())
+    assert play.controls["width"].value == 128
     assert "If you trust that model, load it with load_pipeline" in text_of(play, "message")
     assert play.controls["prompt"].value == "a queen"
     assert not play.results

@@ -80,10 +80,11 @@ def test_whole_words_of_the_prompt_are_replaced_by_each_value(recorder):
         (("num_inference_steps", [5, 0]), SEEDS, {}, "num_inference_steps should be a whole"),
         (("seed", [1, None]), STEPS, {}, "seed should be a whole number"),
         (("guidance_scale", [1, "high"]), STEPS, {}, "guidance_scale should be a number"),
+        (("guidance", [1]), SEEDS, {}, "A Recorder has no argument 'guidance'"),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_the_first_image(recorder, x, y, inputs, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         xy_grid(recorder, x, y, **inputs)
     assert not recorder.calls
 

@@ -92,6 +92,7 @@ def test_a_cell_is_no_formula_and_reads_back_the_same(tmp_path, text):
         ({"prompt": "a", "lora": "tiny-portraits-vae-ft"}, "does not hold LoRA weights for this"),
         ({"prompt": "a", "lora": "tiny-portraits-lcm", "lora_strength": "x"}, "a number, not 'x'"),
         ({"prompt": "a", "lora": ["one", "two"]}, "lora of one job should be a single"),
+        ({"prompt": "a", "lora": float("nan")}, "should be a path or a name, not nan"),
         ({"prompt": "a", "lora_strength": 0.3}, "has no effect without lora"),
     ],
 )

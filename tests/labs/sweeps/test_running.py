@@ -54,11 +54,11 @@ def test_what_is_there_and_complete_is_not_generated_again(tmp_path, capsys):
 def test_the_table_tells_all(tmp_path):
     jobs = [{"prompt": "portrait photo of a old warrior chief", "num_inference_steps": 2}]
     jobs += [{"prompt": "=1+1", "num_inference_steps": 2, "seed": 2**64 - 1}]
-    jobs += [{"prompt": "a", "scheduler": "x"}]
+    jobs += [{"prompt": "a", "scheduler": "x", "seconds": "fast"}]
     table = sweep(jobs, tmp_path)
     rows = read_csv((tmp_path / "table.csv").read_text(encoding="utf-8"))
     assert [row["prompt"] for row in rows] == [job["prompt"] for job in jobs]
-    assert list(table["problem"].str[:4]) == ["", "", "'x' "]
+    assert list(table["problem"].str[:4]) == ["", "", "A jo"]
     assert table["seed"][1] == 2**64 - 1 == int(rows[1]["seed"])
     assert (table["seconds"][:2] > 0).all()
 
