@@ -43,7 +43,7 @@ STAGES = {
     "autoencoder": Plan(80_000, 8, 0.02),
     "early": Plan(70_000, 32, 0.01),
     "denoiser": Plan(2_000_000, 64, 0.01),
-    "strength": Plan(102_000, 64, 0.001),
+    "strength": Plan(300_000, 64, 0.002),
     "decoder": Plan(48_000, 8, None, 4e-4, (0.5, 0.9)),
     "few-steps": Plan(160_000, 48, 0.006),
     "style": Plan(30_000, 64, 0.001),
@@ -60,7 +60,7 @@ NEEDS = {
     "style": ("autoencoder", "strength"),
 }
 # Further samples and the share of the peak rates for weights that have learnt already.
-CONTINUED = {"denoiser": (400_000, 0.4), "few-steps": (60_000, 0.8)}
+CONTINUED = {"denoiser": (400_000, 0.4), "strength": (150_000, 1.0), "few-steps": (60_000, 0.8)}
 
 
 def start_from(path: Path, work: Workspace, models: Path) -> None:

@@ -31,7 +31,6 @@ GUIDANCE_SCALE = 7.5  # that images are generated with
 # noisiest steps decide the subject, where the student would follow a weaker one badly.
 GUIDANCE, NOISIEST_GUIDANCE, AUTOGUIDANCE = 1.5, 2.5, 0.25
 RISE = (350, 800)  # the steps, of 1,000, between which guidance rises
-GUIDED = 0.25  # the weight of the guided prediction, which guidance enlarges the errors of
 # A third of the steps are among the noisiest: the subject is decided there, and errors count most.
 NOISIEST, NOISIEST_SHARE = 700, 1 / 3
 # The decoder also learns from latents as the denoiser leaves them.
@@ -91,14 +90,19 @@ def predict(
 
 
 def stage(work: Workspace) -> tuple[nn.ModuleDict, loop.Loss]:
-    """A copy of the denoiser learns to predict what its teacher predicts without captions, and
-    under guidance at GUIDANCE_SCALE what its teacher predicts under guidance. Nothing in that is
-    random but the sample, so a short training is enough."""
+    """The denoiser that was shipped before, or else a copy of the trained one, learns to predict
+    what the teacher predicts without captions, and under guidance at GUIDANCE_SCALE what the
+    teacher predicts under guidance. Nothing in that is random but the sample, so a short training
+    is enough."""
     tokenizer = CLIPTokenizer.from_pretrained(work.folder / "tokenizer")
     good, teach = load_teacher(work)
-    parts = {name: copy.deepcopy(good[name]) for name in ("unet", "text_encoder")}
-    student = nn.ModuleDict(parts).train().requires_grad_(True)
-    denoiser.scale_text_conditioning(student["text_encoder"], tokenizer, CAPTION_STRENGTH)
+    if work.start.exists():
+        student = denoiser.load_folder(work, work.start / "tiny-portraits")
+    else:
+        parts = {name: copy.deepcopy(good[name]) for name in ("unet", "text_encoder")}
+        student = nn.ModuleDict(parts)
+        denoiser.scale_text_conditioning(student["text_encoder"], tokenizer, CAPTION_STRENGTH)
+    student.train().requires_grad_(True)
     latents = np.load(latents_path(work), mmap_mode="r")
     side = right_minus_left(latents, work.held_out)
 
@@ -116,7 +120,7 @@ def stage(work: Workspace) -> tuple[nn.ModuleDict, loop.Loss]:
         without, change = predict(tokenizer, student, noisy, times, captions)
         guided = without + GUIDANCE_SCALE * change
         loss = denoiser.weighted_error(without, wanted, times)
-        return loss + GUIDED * denoiser.weighted_error(guided, wanted_guided, times)
+        return loss + denoiser.weighted_error(guided, wanted_guided, times)
 
     return student, loss_of
 

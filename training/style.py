@@ -26,6 +26,7 @@ from training.workspace import Workspace, cached, digest
 
 DRAWINGS = 2_000  # that are turned into the style
 PLAIN = 0.3  # the share of a batch that stays plain
+GUIDED = 0.25  # the weight of guided predictions, of which guidance enlarges the errors
 
 
 class Style(NamedTuple):
@@ -129,7 +130,7 @@ def stage(work: Workspace, style: str) -> tuple[nn.ModuleDict, Loss]:
         without, change = strength.predict(tokenizer, student, noisy, times, captions)
         scale = strength.GUIDANCE_SCALE
         loss = denoiser.weighted_error(without, wanted, times)
-        loss = loss + strength.GUIDED * denoiser.weighted_error(
+        loss = loss + GUIDED * denoiser.weighted_error(
             (without + scale * change)[:kept], (wanted + scale * wanted_change)[:kept], times[:kept]
         )
         full = without + change / denoiser.CAPTION_STRENGTH

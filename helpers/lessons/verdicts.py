@@ -76,12 +76,13 @@ def baseline(measured: Measurement, model: str) -> Verdict:
     return Verdict("held" if held else "contradicted", f"{seconds:.0f} s.")
 
 
-def half_precision(measured: Measurement, device: str) -> Verdict:
-    """L5. Held: three quarters of the page's speedup. Not tested: too noisy, or on a CPU."""
-    if device != "cpu":
+def half_precision(measured: Measurement, device: str, model: str) -> Verdict:
+    """L5. Held: three quarters of the page's speedup. Not tested: too noisy, or not its model on a
+    CUDA GPU."""
+    if device == "cuda" and model == "stable-diffusion-v1-5":
         return _speedup(measured, 30 / 11)
-    why = f"it is about float16 on a GPU. On this CPU, {measured.label} is {measured.speedup:.2f}"
-    why += " times as fast as float32"
+    why = "it is about float16 on an NVIDIA GPU with Stable Diffusion 1.5. Here, "
+    why += f"{measured.label} is {measured.speedup:.2f} times as fast as float32"
     if measured.is_faster is None:
         why += ", which is no measurable difference"
     return Verdict("not tested", f"{why}.")
@@ -106,10 +107,9 @@ def steps_needed(needed: Mapping[str, float], near: float) -> Verdict:
     return Verdict(here, f"{why} images, {fast} {few}.")
 
 
-def fewer_steps(measured: Measurement, device: str) -> Verdict:
-    """L8. Held: three quarters of the page's speedup, on a GPU with half precision. Not tested:
-    too noisy."""
-    return _speedup(measured, 11 / 4 if device == "cpu" else 30 / 4)
+def fewer_steps(measured: Measurement) -> Verdict:
+    """L8. Held: three quarters of the page's speedup. Not tested: too noisy."""
+    return _speedup(measured, 11 / 4)
 
 
 def seeds_of_batch(distance: float) -> Verdict:
@@ -182,7 +182,7 @@ def compiling(measured: Measurement | None, wait: float) -> Verdict:
     `wait`: seconds of the first image, which compiles.
     """
     if measured is None:
-        return Verdict("not tested", "there is no C++ compiler.")
+        return Verdict("not tested", "PyTorch cannot compile here.")
     why = f"{measured.speedup:.2f} times as fast, with timing noise of {measured.noise - 1:.0%}"
     if measured.is_faster is None and measured.noise > 1.05:
         return Verdict("not tested", f"{why}: the noise would hide a gain of 5%.")
