@@ -37,8 +37,8 @@ def impossible_figure(answer: str, figures: pandas.DataFrame) -> str:
 
 @checks(float, "a number of seconds, such as 1.5")
 def predicted_seconds(answer: float, measurement: Measurement) -> str:
-    """Are the seconds of the whole call within a third of what was measured?"""
+    """Are the seconds of the whole call within half of what was measured?"""
     error = answer / measurement.seconds - 1
     found = f"{answer:.2f} s is {abs(error):.0%} {'more' if error > 0 else 'less'}"
     found += f" than the {measurement.seconds:.2f} s that were measured."
-    return require(abs(error) <= 1 / 3, found)
+    return require(abs(error) <= 1 / 2, found)

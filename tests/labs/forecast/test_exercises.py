@@ -13,6 +13,6 @@ def test_one_of_the_claimed_times_is_impossible():
 
 def test_predicted_seconds():
     took = Measurement("mine", [], 1.0, 0.1)
-    right, wrong = (exercises.predicted_seconds(answer, took) for answer in (1.2, 0.5))
+    right, wrong = (exercises.predicted_seconds(answer, took) for answer in (1.2, 0.4))
     assert right.startswith("Right: 1.20 s is 20% more than the 1.00 s")
-    assert wrong.startswith("Not yet: 0.50 s is 50% less")
+    assert wrong.startswith("Not yet: 0.40 s is 60% less")
